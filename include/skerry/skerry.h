@@ -1,0 +1,538 @@
+/**
+ * @file skerry.h
+ * @brief The C ABI of Skerry: POSIX files in a volume whose metadata lives in a database and whose
+ * data lives in an object store, inside your process.
+ *
+ * Conventions, true of every function unless it says otherwise:
+ *  - **Results.** 0 or a count on success, a negative errno on failure. After a failure
+ *    skerry_last_error() on the same thread returns a sentence naming the path, the cause and what
+ *    to do. Every call may return -ENOMEM, -EIO, -ETIMEDOUT (deadline), -ECANCELED (cancelled),
+ *    -EINVAL (null or malformed argument) besides those named.
+ *  - **Threads.** Any function may be called from any thread at any time, on the same objects too,
+ *    except that an object must not be used after or while it is closed or released.
+ *  - **Memory.** Inputs are borrowed for the call only. What the library returns is released by the
+ *    function named for it. Opaque objects are owned by the caller.
+ *  - **fork().** An open volume and its files may be used in a forked child; the child builds its
+ *    own threads and connections at first use. Data written but not flushed stays the parent's.
+ *  - **Guest.** The library never prints, exits, installs signal handlers or changes the process's
+ *    environment, locale or working directory. It starts no thread before it needs one.
+ *  - **Semantics** are those of POSIX.1-2017 for the call of the same name, with Linux's errno
+ *    where it differs (EISDIR from unlink, ENOTSUP = EOPNOTSUPP).
+ *  - **Paths** are bytes, NUL-terminated, at most 4,095 bytes; components at most 255 bytes.
+ *    Relative paths count from the directory given, else from the root. ".." of the root is the
+ *    root.
+ *  - **Since** version 0.1 where nothing else is said. Structs that begin with `struct_size` must
+ *    have it set to sizeof by the caller and grow only at their end; zero means default.
+ */
+#ifndef SKERRY_SKERRY_H_
+#define SKERRY_SKERRY_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SKERRY_API __attribute__((visibility("default")))
+#else
+#define SKERRY_API
+#endif
+
+#define SKERRY_VERSION_MAJOR 0
+#define SKERRY_VERSION_MINOR 1
+#define SKERRY_VERSION_PATCH 0
+
+/** An opened volume. */
+typedef struct skerry_volume skerry_volume;
+/** An open file or directory. */
+typedef struct skerry_file skerry_file;
+/** A position in a directory's listing. */
+typedef struct skerry_dir skerry_dir;
+/** A completion queue. */
+typedef struct skerry_queue skerry_queue;
+/** A flag that stops calls in flight. */
+typedef struct skerry_cancel skerry_cancel;
+
+/** Who asks, and for how long. NULL wherever it is taken: the volume's defaults, which are the
+ * effective user, group and groups of the process when the volume was opened, umask 0 and the
+ * volume's `timeout`. The credentials decide permissions and owners; nothing else is consulted. */
+typedef struct skerry_context {
+  uint32_t struct_size;   /**< sizeof(struct skerry_context) */
+  uint32_t uid;           /**< user; 0 passes every permission check, as root does */
+  uint32_t gid;           /**< group of new files (unless the directory has S_ISGID) */
+  uint32_t umask;         /**< cleared from the mode of new files */
+  const uint32_t* groups; /**< supplementary groups, `group_count` of them */
+  uint32_t group_count;   /**< at most 65,536 */
+  uint32_t timeout_ms;    /**< of this call; 0: the volume's default */
+  skerry_cancel* cancel;  /**< may be NULL; must outlive the call */
+} skerry_context;
+
+/** Seconds and nanoseconds since the Unix epoch. */
+typedef struct skerry_timespec {
+  int64_t sec;
+  int32_t nsec;     /**< 0 to 999,999,999, or SKERRY_UTIME_... where a call says so */
+  int32_t reserved; /**< 0 */
+} skerry_timespec;
+
+#define SKERRY_UTIME_NOW ((int32_t)0x3fffffff)  /**< set to the current time */
+#define SKERRY_UTIME_OMIT ((int32_t)0x3ffffffe) /**< leave alone */
+
+/** Attributes of a file: what stat(2) and statx(2) tell. */
+struct skerry_stat {
+  uint64_t ino;     /**< inode number; never used twice in a volume */
+  uint64_t version; /**< changes with every change of data or attributes */
+  uint32_t mode;    /**< type and permissions, as st_mode */
+  uint32_t nlink;   /**< names; directories: 2 + subdirectories */
+  uint32_t uid;
+  uint32_t gid;
+  uint64_t rdev;     /**< devices: as given to skerry_mknod */
+  uint64_t size;     /**< bytes; symlinks: of the target */
+  uint64_t blocks;   /**< of 512 bytes: size rounded up (holes are counted) */
+  uint32_t blksize;  /**< preferred size of reads and writes, bytes */
+  uint32_t reserved; /**< 0 */
+  skerry_timespec atime;
+  skerry_timespec mtime;
+  skerry_timespec ctime;
+  skerry_timespec btime; /**< creation */
+};
+
+struct skerry_statvfs {
+  uint64_t total_bytes; /**< 1 PiB where no capacity is set */
+  uint64_t used_bytes;  /**< sum of the lengths of all files */
+  uint64_t total_inodes;
+  uint64_t used_inodes;
+  uint32_t block_bytes; /**< largest block of data */
+  uint32_t name_max;    /**< 255 */
+};
+
+struct skerry_iovec {
+  void* base;
+  size_t length;
+};
+
+/* ---------------------------------------------------------------- library */
+
+/** "0.1.0". Never fails; static. */
+SKERRY_API const char* skerry_version(void);
+
+/** The sentence about the last failed call on this thread; "" if there was none. Valid until the
+ * next Skerry call on this thread. */
+SKERRY_API const char* skerry_last_error(void);
+
+/** Receives log lines. Called from any thread, also the library's; must not call Skerry.
+ * level: 0 error, 1 warning, 2 information, 3 debug. */
+typedef void (*skerry_log_function)(void* context, int level, const char* message);
+/** Installs the log sink of the process (NULL: none, the default) up to max_level. */
+SKERRY_API int skerry_set_log(skerry_log_function function, void* context, int max_level);
+
+SKERRY_API skerry_cancel* skerry_cancel_create(void);
+/** Calls that carry this flag return -ECANCELED at their next step. Async-signal-safe. */
+SKERRY_API void skerry_cancel_fire(skerry_cancel* cancel);
+SKERRY_API void skerry_cancel_free(skerry_cancel* cancel);
+
+/* ---------------------------------------------------------------- volumes */
+
+/** Creates a volume. `url` names its metadata: "sqlite:///abs/path/vol.db". `options` is a
+ * NULL-terminated array of "key=value" strings, or NULL:
+ *   storage=URL      where data lives: "file:///abs/dir" (default: the folder "<db>.data" beside
+ *                    the database)
+ *   block_size=SIZE  largest object, 64K to 16M (default 4M)
+ *   inline=SIZE      files up to this length live in the metadata, 0 to 64K (default 4K)
+ *   durable=0|1      1: every namespace call is durable when it returns (default 0: fsync, close of
+ *                    a written file and sync are)
+ * SIZE takes K, M, G, T suffixes (powers of 1,024).
+ * @return 0; -EEXIST (a volume is there already; nothing was changed), -EINVAL (bad URL or
+ * option), -EACCES, -ENOENT (folder missing), -ENOTSUP (unknown scheme). */
+SKERRY_API int skerry_format(const char* url, const char* const* options);
+
+/** Opens a volume. `options` as for skerry_format; keys:
+ *   cache_size=SIZE      memory for data read (default 256M, shared by all files of the volume)
+ *   write_buffer=SIZE    memory for data written and not yet stored (default 64M)
+ *   readahead=SIZE       largest readahead of a sequential reader (default 16M, 0: none)
+ *   io_threads=N         threads for object requests (default 8; started on first use)
+ *   timeout=DURATION     default deadline of a call (default 60s; suffixes ms, s, m)
+ *   read_only=0|1        refuse every change with EROFS
+ *   durable=0|1          as in skerry_format, for this client
+ *   background=0|1       1 (default): heartbeat, reclaim and compaction on a thread of their own
+ *   metadata_cache=N     entries kept (default 262144)
+ * @return 0; -ENOENT (no volume there), -EINVAL, -ENOTSUP (newer format or unknown scheme),
+ * -EACCES, -EIO. */
+SKERRY_API int skerry_volume_open(const char* url, const char* const* options,
+                                  skerry_volume** volume);
+
+/** Flushes and closes every file still open, ends the session and frees the volume; its threads
+ * are gone when it returns. Files, directories and queues of the volume must not be used any more
+ * (freeing them stays allowed). NULL is allowed. Frees also when it returns the first error. */
+SKERRY_API int skerry_volume_close(skerry_volume* volume);
+
+/** Makes everything written and every change made through this volume durable, as sync(2). */
+SKERRY_API int skerry_sync(skerry_volume* volume, const skerry_context* context);
+
+SKERRY_API int skerry_statvfs(skerry_volume* volume, const skerry_context* context,
+                              struct skerry_statvfs* out);
+
+/** Writes JSON (format, storage, uuid, features, sessions, usage) with a final NUL into `buffer`.
+ * @return the length without NUL; if that is >= capacity the text was cut: call again larger. */
+SKERRY_API int64_t skerry_volume_info(skerry_volume* volume, const skerry_context* context,
+                                      char* buffer, size_t capacity);
+
+/** A counter: name is static ("object_get_bytes"). */
+struct skerry_counter {
+  const char* name;
+  uint64_t value;
+};
+/** Fills up to `capacity` counters of this volume in this process, monotonic since it was opened
+ * unless the name ends in "_now". @return how many there are. */
+SKERRY_API int skerry_counters(skerry_volume* volume, struct skerry_counter* counters,
+                               size_t capacity);
+
+/* ---------------------------------------------------------------- names
+ * Every call has a form relative to an open directory: `at` is a skerry_file opened on a
+ * directory, NULL for the root. `flags` where taken: SKERRY_AT_... */
+
+#define SKERRY_AT_SYMLINK_NOFOLLOW 0x100 /**< act on a symlink itself */
+#define SKERRY_AT_REMOVEDIR 0x200        /**< skerry_unlinkat: rmdir */
+#define SKERRY_AT_SYMLINK_FOLLOW 0x400   /**< skerry_linkat: follow a symlink */
+#define SKERRY_AT_EMPTY_PATH 0x1000      /**< an empty path means `at` itself */
+#define SKERRY_AT_EACCESS 0x800          /**< accepted by skerry_faccessat; changes nothing */
+
+SKERRY_API int skerry_stat(skerry_volume* volume, const skerry_context* context, const char* path,
+                           struct skerry_stat* out);
+SKERRY_API int skerry_lstat(skerry_volume* volume, const skerry_context* context, const char* path,
+                            struct skerry_stat* out);
+SKERRY_API int skerry_fstatat(skerry_volume* volume, const skerry_context* context, skerry_file* at,
+                              const char* path, struct skerry_stat* out, int flags);
+/** mode: F_OK (0) or R_OK 4 | W_OK 2 | X_OK 1; by the context's credentials. */
+SKERRY_API int skerry_access(skerry_volume* volume, const skerry_context* context, const char* path,
+                             int mode);
+SKERRY_API int skerry_faccessat(skerry_volume* volume, const skerry_context* context,
+                                skerry_file* at, const char* path, int mode, int flags);
+
+SKERRY_API int skerry_mkdir(skerry_volume* volume, const skerry_context* context, const char* path,
+                            uint32_t mode);
+SKERRY_API int skerry_mkdirat(skerry_volume* volume, const skerry_context* context, skerry_file* at,
+                              const char* path, uint32_t mode);
+/** Like mkdir -p: existing directories are fine. */
+SKERRY_API int skerry_mkdirs(skerry_volume* volume, const skerry_context* context, const char* path,
+                             uint32_t mode);
+/** mode: type (S_IFREG, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK) and permissions. */
+SKERRY_API int skerry_mknod(skerry_volume* volume, const skerry_context* context, const char* path,
+                            uint32_t mode, uint64_t rdev);
+SKERRY_API int skerry_mknodat(skerry_volume* volume, const skerry_context* context, skerry_file* at,
+                              const char* path, uint32_t mode, uint64_t rdev);
+SKERRY_API int skerry_unlink(skerry_volume* volume, const skerry_context* context,
+                             const char* path);
+SKERRY_API int skerry_rmdir(skerry_volume* volume, const skerry_context* context, const char* path);
+SKERRY_API int skerry_unlinkat(skerry_volume* volume, const skerry_context* context,
+                               skerry_file* at, const char* path, int flags);
+SKERRY_API int skerry_symlink(skerry_volume* volume, const skerry_context* context,
+                              const char* target, const char* path);
+SKERRY_API int skerry_symlinkat(skerry_volume* volume, const skerry_context* context,
+                                const char* target, skerry_file* at, const char* path);
+/** Copies up to capacity bytes, no NUL. @return bytes copied, as readlink(2). */
+SKERRY_API int64_t skerry_readlink(skerry_volume* volume, const skerry_context* context,
+                                   const char* path, char* buffer, size_t capacity);
+SKERRY_API int64_t skerry_readlinkat(skerry_volume* volume, const skerry_context* context,
+                                     skerry_file* at, const char* path, char* buffer,
+                                     size_t capacity);
+SKERRY_API int skerry_link(skerry_volume* volume, const skerry_context* context, const char* from,
+                           const char* to);
+/** With SKERRY_AT_EMPTY_PATH and from "" the file `from_at` itself gets a name (O_TMPFILE). */
+SKERRY_API int skerry_linkat(skerry_volume* volume, const skerry_context* context,
+                             skerry_file* from_at, const char* from, skerry_file* to_at,
+                             const char* to, int flags);
+
+#define SKERRY_RENAME_NOREPLACE 1u /**< -EEXIST instead of replacing, as renameat2(2) */
+#define SKERRY_RENAME_EXCHANGE 2u  /**< swap two names atomically */
+SKERRY_API int skerry_rename(skerry_volume* volume, const skerry_context* context, const char* from,
+                             const char* to);
+SKERRY_API int skerry_renameat2(skerry_volume* volume, const skerry_context* context,
+                                skerry_file* from_at, const char* from, skerry_file* to_at,
+                                const char* to, unsigned flags);
+
+SKERRY_API int skerry_chmod(skerry_volume* volume, const skerry_context* context, const char* path,
+                            uint32_t mode);
+SKERRY_API int skerry_fchmodat(skerry_volume* volume, const skerry_context* context,
+                               skerry_file* at, const char* path, uint32_t mode, int flags);
+/** uid or gid UINT32_MAX: leave alone. */
+SKERRY_API int skerry_chown(skerry_volume* volume, const skerry_context* context, const char* path,
+                            uint32_t uid, uint32_t gid);
+SKERRY_API int skerry_lchown(skerry_volume* volume, const skerry_context* context, const char* path,
+                             uint32_t uid, uint32_t gid);
+SKERRY_API int skerry_fchownat(skerry_volume* volume, const skerry_context* context,
+                               skerry_file* at, const char* path, uint32_t uid, uint32_t gid,
+                               int flags);
+/** times: {access, modification}, NULL for now; SKERRY_UTIME_NOW and _OMIT in nsec. */
+SKERRY_API int skerry_utimens(skerry_volume* volume, const skerry_context* context,
+                              const char* path, const skerry_timespec times[2]);
+SKERRY_API int skerry_utimensat(skerry_volume* volume, const skerry_context* context,
+                                skerry_file* at, const char* path, const skerry_timespec times[2],
+                                int flags);
+SKERRY_API int skerry_truncate(skerry_volume* volume, const skerry_context* context,
+                               const char* path, uint64_t length);
+
+#define SKERRY_XATTR_CREATE 1  /**< -EEXIST if present */
+#define SKERRY_XATTR_REPLACE 2 /**< -ENODATA if absent */
+/** Names: "user.", "trusted.", "security." + at most 255 bytes in all; values to 64 KiB.
+ * flags may add SKERRY_AT_SYMLINK_NOFOLLOW. */
+SKERRY_API int skerry_setxattr(skerry_volume* volume, const skerry_context* context,
+                               const char* path, const char* name, const void* value, size_t size,
+                               int flags);
+/** capacity 0 asks for the size; too small: -ERANGE. @return the value's size. */
+SKERRY_API int64_t skerry_getxattr(skerry_volume* volume, const skerry_context* context,
+                                   const char* path, const char* name, void* value, size_t capacity,
+                                   int flags);
+/** Names, each with its NUL, as listxattr(2). */
+SKERRY_API int64_t skerry_listxattr(skerry_volume* volume, const skerry_context* context,
+                                    const char* path, char* list, size_t capacity, int flags);
+SKERRY_API int skerry_removexattr(skerry_volume* volume, const skerry_context* context,
+                                  const char* path, const char* name, int flags);
+SKERRY_API int skerry_fsetxattr(skerry_file* file, const skerry_context* context, const char* name,
+                                const void* value, size_t size, int flags);
+SKERRY_API int64_t skerry_fgetxattr(skerry_file* file, const skerry_context* context,
+                                    const char* name, void* value, size_t capacity);
+SKERRY_API int64_t skerry_flistxattr(skerry_file* file, const skerry_context* context, char* list,
+                                     size_t capacity);
+SKERRY_API int skerry_fremovexattr(skerry_file* file, const skerry_context* context,
+                                   const char* name);
+
+/* ---------------------------------------------------------------- directories */
+
+struct skerry_dirent {
+  const char* name; /**< bytes with a final NUL; valid until the next call on the skerry_dir */
+  uint32_t name_length;
+  uint32_t type; /**< S_IFMT bits of the mode */
+  uint64_t ino;
+  struct skerry_stat stat; /**< filled if the listing was opened with attributes, else zeros */
+};
+
+/** Starts a listing in byte order of names, without "." and "..". `after`: begin with the first
+ * name greater than it (NULL: from the start), so a listing can be resumed in another process.
+ * Entries that stay are seen exactly once however many others come and go meanwhile. */
+SKERRY_API int skerry_opendir(skerry_volume* volume, const skerry_context* context,
+                              const char* path, int with_attributes, const char* after,
+                              skerry_dir** dir);
+SKERRY_API int skerry_fdopendir(skerry_file* file, const skerry_context* context,
+                                int with_attributes, const char* after, skerry_dir** dir);
+/** Fills up to `count` entries. @return how many; 0 at the end. One thread at a time a dir. */
+SKERRY_API int skerry_readdir(skerry_dir* dir, const skerry_context* context,
+                              struct skerry_dirent* entries, uint32_t count);
+SKERRY_API void skerry_closedir(skerry_dir* dir);
+
+/* ---------------------------------------------------------------- files */
+
+/** flags: O_RDONLY, O_WRONLY, O_RDWR and O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_DIRECTORY,
+ * O_NOFOLLOW, O_TMPFILE, O_PATH, O_SYNC, O_DSYNC with Linux's values from <fcntl.h>. O_CLOEXEC,
+ * O_NOCTTY, O_NONBLOCK, O_NOATIME, O_LARGEFILE, O_DIRECT are accepted and change nothing. */
+SKERRY_API int skerry_open(skerry_volume* volume, const skerry_context* context, const char* path,
+                           int flags, uint32_t mode, skerry_file** file);
+SKERRY_API int skerry_openat(skerry_volume* volume, const skerry_context* context, skerry_file* at,
+                             const char* path, int flags, uint32_t mode, skerry_file** file);
+/** Flushes what was written through it, durably, reports errors of earlier writes not yet
+ * reported, and frees the file in any case. NULL is allowed. */
+SKERRY_API int skerry_close(skerry_file* file, const skerry_context* context);
+
+/** @return bytes read; short only at the end of the file. */
+SKERRY_API int64_t skerry_pread(skerry_file* file, const skerry_context* context, void* buffer,
+                                size_t length, uint64_t offset);
+/** With O_APPEND the offset is ignored: bytes go to the end the file has when they are stored,
+ * whole, also among several clients. @return `length`, or an error with nothing written. */
+SKERRY_API int64_t skerry_pwrite(skerry_file* file, const skerry_context* context,
+                                 const void* buffer, size_t length, uint64_t offset);
+SKERRY_API int64_t skerry_preadv(skerry_file* file, const skerry_context* context,
+                                 const struct skerry_iovec* pieces, uint32_t count,
+                                 uint64_t offset);
+SKERRY_API int64_t skerry_pwritev(skerry_file* file, const skerry_context* context,
+                                  const struct skerry_iovec* pieces, uint32_t count,
+                                  uint64_t offset);
+
+/** Bytes of the file in the library's memory, immutable while held. */
+typedef struct skerry_view {
+  const void* data;
+  size_t length;
+  void* owner; /**< the library's */
+} skerry_view;
+/** Gives up to `length` bytes from `offset` without copying: at least one byte unless at the end
+ * of the file, fewer than asked where the data is not contiguous in memory (call again for the
+ * rest). Release every view. @return view->length. */
+SKERRY_API int64_t skerry_read_view(skerry_file* file, const skerry_context* context,
+                                    uint64_t offset, size_t length, skerry_view* view);
+SKERRY_API void skerry_view_release(skerry_view* view);
+
+/** Data and what is needed to reach it are durable, and other clients see them, when it returns 0.
+ * Reports the error of an earlier write that failed in the background, once a file handle. */
+SKERRY_API int skerry_fsync(skerry_file* file, const skerry_context* context);
+/** As close would: stored and seen by others, errors reported; the file stays open. */
+SKERRY_API int skerry_flush(skerry_file* file, const skerry_context* context);
+SKERRY_API int skerry_fstat(skerry_file* file, const skerry_context* context,
+                            struct skerry_stat* out);
+SKERRY_API int skerry_ftruncate(skerry_file* file, const skerry_context* context, uint64_t length);
+SKERRY_API int skerry_fchmod(skerry_file* file, const skerry_context* context, uint32_t mode);
+SKERRY_API int skerry_fchown(skerry_file* file, const skerry_context* context, uint32_t uid,
+                             uint32_t gid);
+SKERRY_API int skerry_futimens(skerry_file* file, const skerry_context* context,
+                               const skerry_timespec times[2]);
+
+#define SKERRY_FALLOC_KEEP_SIZE 1u
+#define SKERRY_FALLOC_PUNCH_HOLE 2u /**< with KEEP_SIZE, as fallocate(2) */
+#define SKERRY_FALLOC_ZERO_RANGE 16u
+/** Mode 0 extends the file (space is not reserved). Other modes of fallocate(2): -ENOTSUP. */
+SKERRY_API int skerry_fallocate(skerry_file* file, const skerry_context* context, uint32_t mode,
+                                uint64_t offset, uint64_t length);
+/** Shares stored data instead of copying it, within one volume, as copy_file_range(2): bytes
+ * copied, 0 at the end of `from`; -EINVAL where the ranges overlap in one file. */
+SKERRY_API int64_t skerry_copy_file_range(skerry_file* from, uint64_t from_offset, skerry_file* to,
+                                          uint64_t to_offset, uint64_t length,
+                                          const skerry_context* context);
+/** whence: SEEK_DATA (3) or SEEK_HOLE (4), as lseek(2). @return the position; -ENXIO. */
+SKERRY_API int64_t skerry_seek_data(skerry_file* file, const skerry_context* context,
+                                    uint64_t offset, int whence);
+
+/* ---------------------------------------------------------------- whole files, many at once */
+
+/** Reads a whole file by path. Copies min(capacity, size) bytes. @return the file's size. */
+SKERRY_API int64_t skerry_read_file(skerry_volume* volume, const skerry_context* context,
+                                    const char* path, void* buffer, size_t capacity);
+/** Creates or replaces a file's contents; durable when it returns. */
+SKERRY_API int skerry_write_file(skerry_volume* volume, const skerry_context* context,
+                                 const char* path, const void* data, size_t length, uint32_t mode);
+
+/** results[i]: 0 or a negative errno for paths[i]. @return how many succeeded. */
+SKERRY_API int64_t skerry_stat_batch(skerry_volume* volume, const skerry_context* context,
+                                     const char* const* paths, size_t count, int flags,
+                                     struct skerry_stat* stats, int* results);
+SKERRY_API int64_t skerry_open_batch(skerry_volume* volume, const skerry_context* context,
+                                     const char* const* paths, size_t count, int flags,
+                                     skerry_file** files, int* results);
+
+/** One read of a batch: from `file`, or where that is NULL from `path`. */
+struct skerry_read_request {
+  skerry_file* file;
+  const char* path;
+  uint64_t offset;
+  size_t length;
+  void* buffer;
+  int64_t result; /**< out: bytes read or a negative errno */
+};
+/** Requests go out together; neighbouring ranges of one object are fetched at once.
+ * @return how many succeeded. */
+SKERRY_API int64_t skerry_read_batch(skerry_volume* volume, const skerry_context* context,
+                                     struct skerry_read_request* requests, size_t count);
+
+/** One file of a batch write. */
+struct skerry_write_request {
+  const char* path;
+  const void* data;
+  size_t length;
+  uint32_t mode;
+  int32_t result; /**< out: 0 or a negative errno */
+};
+/** Creates or replaces many files; small ones share objects. Durable when it returns.
+ * @return how many succeeded. */
+SKERRY_API int64_t skerry_write_batch(skerry_volume* volume, const skerry_context* context,
+                                      struct skerry_write_request* requests, size_t count);
+
+/* ---------------------------------------------------------------- completion queue */
+
+enum skerry_operation {
+  SKERRY_OP_PREAD = 1, /**< file, buffer, length, offset */
+  SKERRY_OP_PWRITE,    /**< file, buffer, length, offset */
+  SKERRY_OP_FSYNC,     /**< file */
+  SKERRY_OP_CLOSE,     /**< file */
+  SKERRY_OP_OPEN,      /**< path, flags, mode; the file comes in the completion */
+  SKERRY_OP_STAT,      /**< path, buffer = struct skerry_stat*, flags */
+  SKERRY_OP_READ_FILE, /**< path, buffer, length */
+};
+struct skerry_request {
+  uint32_t struct_size;
+  uint32_t operation; /**< enum skerry_operation */
+  skerry_file* file;
+  const char* path; /**< copied at submit */
+  void* buffer;     /**< must live until the completion was taken */
+  size_t length;
+  uint64_t offset;
+  int32_t flags;
+  uint32_t mode;
+  uint64_t user_data; /**< returned with the completion; names the request to cancel */
+  uint32_t timeout_ms;
+  uint32_t reserved;
+};
+struct skerry_completion {
+  uint64_t user_data;
+  int64_t result;    /**< as the call of that name */
+  skerry_file* file; /**< SKERRY_OP_OPEN */
+};
+/** depth: most requests in flight, 1 to 65,536. */
+SKERRY_API int skerry_queue_create(skerry_volume* volume, uint32_t depth, skerry_queue** queue);
+/** Cancels what is in flight, waits for it, frees. Completions not taken are dropped. */
+SKERRY_API void skerry_queue_free(skerry_queue* queue);
+/** An eventfd, readable while completions wait. Owned by the queue: poll it, do not close it. */
+SKERRY_API int skerry_queue_fd(skerry_queue* queue);
+/** Takes requests in order until the queue is full. @return how many were taken; -EAGAIN if full.*/
+SKERRY_API int skerry_submit(skerry_queue* queue, const skerry_context* context,
+                             const struct skerry_request* requests, uint32_t count);
+/** Waits for at least `min` completions or timeout_ms (UINT32_MAX: for ever), takes up to `max`.
+ * @return how many. */
+SKERRY_API int skerry_wait(skerry_queue* queue, struct skerry_completion* completions, uint32_t max,
+                           uint32_t min, uint32_t timeout_ms);
+/** Asks the requests with this user_data to stop; each still completes, with -ECANCELED if it was
+ * in time. @return how many were found in flight. */
+SKERRY_API int skerry_queue_cancel(skerry_queue* queue, uint64_t user_data);
+
+/* ---------------------------------------------------------------- care of a volume */
+
+/** Called on the caller's thread now and then; return non-zero to stop (-ECANCELED). `what` is a
+ * static word, `total` 0 where unknown. */
+typedef int (*skerry_progress)(void* context, const char* what, uint64_t done, uint64_t total);
+
+struct skerry_gc_options {
+  uint32_t struct_size;
+  int32_t dry_run; /**< 1: count, delete nothing */
+};
+struct skerry_gc_result {
+  uint64_t scanned_objects, scanned_bytes;
+  uint64_t leaked_objects, leaked_bytes; /**< no metadata refers to them */
+  uint64_t deleted_objects;              /**< of the leaked */
+  uint64_t reclaimed_inodes;             /**< unlinked files deleted */
+  uint64_t reclaimed_objects;            /**< garbage deleted */
+  uint64_t pending_objects;              /**< garbage that some client may still read */
+  uint64_t stale_sessions;               /**< removed */
+};
+/** Deletes what nothing refers to. On any error while scanning it deletes nothing (-EIO). */
+SKERRY_API int skerry_gc(skerry_volume* volume, const skerry_context* context,
+                         const struct skerry_gc_options* options, struct skerry_gc_result* result,
+                         skerry_progress progress, void* progress_context);
+
+struct skerry_fsck_options {
+  uint32_t struct_size;
+  int32_t check_data; /**< 1: read every block and verify its checksums */
+};
+struct skerry_fsck_result {
+  uint64_t directories, files, symlinks, others, orphans, extents;
+  uint64_t checked_bytes;
+  uint64_t problems;
+};
+/** Called on the caller's thread for each problem: a kind ("missing-object") and a sentence. */
+typedef void (*skerry_problem)(void* context, const char* kind, const char* detail);
+/** Checks the volume; changes nothing. @return 0 also when problems were found. */
+SKERRY_API int skerry_fsck(skerry_volume* volume, const skerry_context* context,
+                           const struct skerry_fsck_options* options,
+                           struct skerry_fsck_result* result, skerry_problem problem,
+                           skerry_progress progress, void* callback_context);
+
+/** rm -r, in batches on the metadata. `removed` (may be NULL): entries removed so far, also after
+ * an error. */
+SKERRY_API int skerry_remove_tree(skerry_volume* volume, const skerry_context* context,
+                                  const char* path, uint64_t* removed, skerry_progress progress,
+                                  void* progress_context);
+/** Rewrites the fragmented chunks of a file. @return chunks rewritten. */
+SKERRY_API int64_t skerry_compact(skerry_volume* volume, const skerry_context* context,
+                                  const char* path);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SKERRY_SKERRY_H_ */

@@ -1,0 +1,104 @@
+// The common frame of the entries: check the arguments, find the state, make the context, run,
+// report.
+#pragma once
+
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include "capi/context.h"
+#include "capi/error.h"
+#include "capi/shells.h"
+#include "meta/ops.h"
+
+namespace skerry::capi {
+
+/// Up to PATH_MAX bytes: longer ones are told by their length alone.
+inline std::string_view view_of(const char* path) {
+  return {path, strnlen(path, meta::kMaxPathBytes)};
+}
+
+inline int64_t answer_of(const Status&) { return 0; }
+template <typename T>
+int64_t answer_of(const Result<T>& result) {
+  return static_cast<int64_t>(*result);
+}
+
+/// For messages: what the call was and on which paths.
+struct Call {
+  const char* name;
+  const char* path = nullptr;
+  const char* path2 = nullptr;
+};
+
+template <typename Answer>
+int64_t finish(const Call& call, vfs::Volume& volume, Answer&& result) {
+  if (result.ok()) [[likely]]
+    return answer_of(result);
+  if (result.error().code() == ESTALE) volume.suspect_session();
+  return fail(result.error(), call.name, call.path, call.path2);
+}
+
+/// `body(ctx, VolumeState&)` returns a Status or a Result of an integer.
+template <typename Body>
+int64_t on_volume(const Call& call, skerry_volume* volume, const skerry_context* context,
+                  Body&& body) noexcept {
+  return guarded(call.name, [&]() -> int64_t {
+    if (volume == nullptr) return fail(EINVAL, "the volume is null", call.name, call.path);
+    auto state = state_of(volume);
+    if (!state.ok()) return fail(state.error(), call.name, call.path, call.path2);
+    Status valid = check_context(context);
+    if (!valid.ok()) return fail(valid.error(), call.name, call.path, call.path2);
+    vfs::Volume& opened = *(*state)->volume;
+    CallContext ctx(opened, context);
+    return finish(call, opened, body(*ctx, **state));
+  });
+}
+
+/// As on_volume, for calls on an open file that decide on permissions.
+template <typename Body>
+int64_t on_file(const Call& call, skerry_file* file, const skerry_context* context,
+                Body&& body) noexcept {
+  return guarded(call.name, [&]() -> int64_t {
+    if (file == nullptr) return fail(EINVAL, "the file is null", call.name);
+    auto state = state_of(file);
+    if (!state.ok()) return fail(state.error(), call.name);
+    Status valid = check_context(context);
+    if (!valid.ok()) return fail(valid.error(), call.name);
+    vfs::Handle& handle = *(*state)->handle;
+    CallContext ctx(handle.volume(), context);
+    return finish(call, handle.volume(), body(*ctx, handle));
+  });
+}
+
+/// As on_file, for reading and writing: no credentials but the user, nothing allocated.
+template <typename Body>
+int64_t on_data(const Call& call, skerry_file* file, const skerry_context* context,
+                Body&& body) noexcept {
+  return guarded(call.name, [&]() -> int64_t {
+    if (file == nullptr) return fail(EINVAL, "the file is null", call.name);
+    FileState* state = file->state.current();
+    if (state == nullptr) [[unlikely]] {
+      auto built = state_of(file);
+      if (!built.ok()) return fail(built.error(), call.name);
+      state = *built;
+    }
+    if (context != nullptr) {
+      Status valid = check_context(context);
+      if (!valid.ok()) return fail(valid.error(), call.name);
+    }
+    vfs::Handle& handle = *state->handle;
+    const OpContext ctx = io_context(handle.volume(), context);
+    return finish(call, handle.volume(), body(ctx, handle));
+  });
+}
+
+inline Error null_argument(const char* what) {
+  return Error(EINVAL, std::string(what) + " is null");
+}
+
+/// S_IFMT bits.
+uint32_t type_bits(meta::FileType type);
+void fill_stat(const meta::Attributes& attr, uint32_t block_bytes, struct skerry_stat* out);
+
+}  // namespace skerry::capi

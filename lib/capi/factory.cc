@@ -1,0 +1,82 @@
+#include "capi/factory.h"
+
+#include <sys/stat.h>
+
+#include <cstring>
+#include <utility>
+
+#include "meta/stores/sqlite/sqlite_store.h"
+#include "object/local/local_store.h"
+
+namespace skerry::capi {
+namespace {
+
+/// The path of "<scheme>:///path".
+Result<std::string> path_of(std::string_view url, std::string_view scheme, const char* example) {
+  const size_t colon = url.find("://");
+  if (colon == std::string_view::npos || colon == 0) {
+    return Error(EINVAL, "\"" + std::string(url) + "\" is not a URL; write " + example);
+  }
+  if (url.substr(0, colon) != scheme) {
+    return Error(ENOTSUP, "the scheme \"" + std::string(url.substr(0, colon)) +
+                              "\" is not supported; write " + example);
+  }
+  std::string_view path = url.substr(colon + 3);
+  if (path.empty() || path.front() != '/' ||
+      path.find_first_not_of('/') == std::string_view::npos) {
+    return Error(EINVAL, "\"" + std::string(url) + "\" names no absolute path; write " + example);
+  }
+  return std::string(path);
+}
+
+Result<std::string> database_path(std::string_view url) {
+  return path_of(url, "sqlite", "sqlite:///abs/path/vol.db");
+}
+
+Result<std::string> data_path(std::string_view url) {
+  return path_of(url, "file", "file:///abs/dir");
+}
+
+/// A folder that is not there, say on a file system that is not mounted, must not be made anew:
+/// the volume would look as if its data were lost.
+Status check_folder(const std::string& path) {
+  struct stat found {};
+  if (stat(path.c_str(), &found) != 0) {
+    const int code = errno;
+    return Error(code == ENOENT ? EIO : code,
+                 "the data folder " + path + " cannot be reached: " + strerrordesc_np(code));
+  }
+  if (!S_ISDIR(found.st_mode)) return Error(EIO, "the data folder " + path + " is no folder");
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<meta::Store>> open_metadata(std::string_view url, Clock& clock) {
+  SKERRY_ASSIGN(std::string path, database_path(url));
+  return meta::SqliteStore::open(path, {}, clock);
+}
+
+Result<std::unique_ptr<meta::Store>> create_metadata(std::string_view url, Clock& clock) {
+  SKERRY_ASSIGN(std::string path, database_path(url));
+  return meta::SqliteStore::create(path, {}, clock);
+}
+
+Result<std::unique_ptr<ObjectStore>> open_objects(std::string_view url, DataFolder folder,
+                                                  Clock& clock) {
+  SKERRY_ASSIGN(std::string path, data_path(url));
+  if (folder == DataFolder::kMustExist) SKERRY_TRY(check_folder(path));
+  return LocalObjectStore::open(path, clock);
+}
+
+Status check_storage_url(std::string_view url) {
+  SKERRY_ASSIGN(std::string path, data_path(url));
+  return {};
+}
+
+Result<std::string> default_storage(std::string_view metadata_url) {
+  SKERRY_ASSIGN(std::string path, database_path(metadata_url));
+  return "file://" + path + ".data";
+}
+
+}  // namespace skerry::capi

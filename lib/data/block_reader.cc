@@ -1,0 +1,224 @@
+#include "data/block_reader.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <tuple>
+
+#include "base/crc32c.h"
+#include "base/log.h"
+#include "data/parallel.h"
+#include "data/tally.h"
+
+namespace skerry::data {
+namespace {
+
+/// Bytes that are cheaper to transfer than another request: about a millisecond at 64 MiB/s.
+constexpr uint64_t kMaxGap = 64 << 10;
+
+uint64_t pages_of(uint64_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes; }
+
+struct FreeBuffer {
+  void operator()(std::byte* p) const { std::free(p); }
+};
+using Buffer = std::unique_ptr<std::byte, FreeBuffer>;  // malloc, as new[] would write zeros first
+
+}  // namespace
+
+uint64_t BlockStore::Reader::Piece::payload_bytes() const {
+  return std::min(pages.end * kPageBytes, extent->slice_length) - payload_begin();
+}
+
+Status BlockStore::Reader::want(const meta::Extent& extent, uint64_t slice_offset, uint64_t length,
+                                std::byte* out) {
+  if (extent.object == 0 || extent.slice_length > meta::kChunkSize ||
+      slice_offset > extent.slice_length || length > extent.slice_length - slice_offset)
+    return Error(EIO, "an extent reaches past its slice: " + std::to_string(slice_offset) + " + " +
+                          std::to_string(length) + " of " + std::to_string(extent.slice_length) +
+                          " bytes in object " + std::to_string(extent.object));
+  if (length == 0) return {};
+  Wanted& wanted = wanted_.emplace_back();
+  wanted.extent = &extent;
+  wanted.offset = slice_offset;
+  wanted.length = length;
+  wanted.out = out;
+  return {};
+}
+
+Status BlockStore::Reader::fetch(Claiming claiming) {
+  std::vector<Request> requests = merge(plan(claiming));
+  std::vector<Status> outcomes(requests.size());
+  run_parallel(store_.executor_, requests.size(),
+               [&](size_t i) { outcomes[i] = fetch_request(requests[i]); });
+  for (Status& outcome : outcomes) SKERRY_TRY(std::move(outcome));
+  return {};
+}
+
+Status BlockStore::Reader::finish() {
+  for (const auto& flight : awaited_) SKERRY_TRY(store_.flights_->wait(ctx_, flight));
+  bool all_done = true;
+  for (Wanted& wanted : wanted_) {
+    if (wanted.done()) continue;
+    SliceKey key{wanted.extent->object, wanted.extent->object_offset};
+    bool cached = store_.cache_.read(key, wanted.offset, {wanted.out, wanted.length});
+    wanted.delivered = cached ? wanted.length : 0;
+    all_done = all_done && cached;
+  }
+  // Evicted already, not admitted, or the other's request failed.
+  return all_done ? Status() : fetch(Claiming::kAll);
+}
+
+Status BlockStore::Reader::verify(const meta::Extent& extent) {
+  fill_cache_ = false;
+  std::vector<std::byte> bytes(extent.slice_length <= meta::kChunkSize ? extent.slice_length : 0);
+  SKERRY_TRY(want(extent, 0, extent.slice_length, bytes.data()));
+  SKERRY_TRY(fetch(Claiming::kAll));
+  if (crc32c(0, bytes) == extent.crc) return {};
+  store_.tally_->checksum_errors++;
+  return Error(EIO, "object " + object_key(extent.object) + ": the slice at byte " +
+                        std::to_string(extent.object_offset) +
+                        " has another checksum than its pages");
+}
+
+std::vector<BlockStore::Reader::Piece> BlockStore::Reader::plan(Claiming claiming) {
+  auto slice = [](const Wanted* w) {
+    return std::tuple(w->extent->object, w->extent->object_offset);
+  };
+  sorted_.clear();
+  for (Wanted& wanted : wanted_)
+    if (!wanted.done()) sorted_.push_back(&wanted);
+  std::sort(sorted_.begin(), sorted_.end(), [&](const Wanted* a, const Wanted* b) {
+    return std::tuple(slice(a), a->offset) < std::tuple(slice(b), b->offset);
+  });
+  std::vector<Piece> pieces;
+  for (size_t first = 0, end = 0; first < sorted_.size(); first = end) {
+    while (end < sorted_.size() && slice(sorted_[end]) == slice(sorted_[first])) end++;
+    const meta::Extent* extent = sorted_[first]->extent;
+    std::vector<PageRange> pages = pages_wanted(sorted_, first, end);
+    if (claiming == Claiming::kAll) {
+      for (PageRange range : pages) pieces.push_back({extent, range, first, end, nullptr});
+      continue;
+    }
+    Flights::Claims claims;
+    store_.flights_->claim(store_.cache_, {extent->object, extent->object_offset}, pages, &claims);
+    for (auto& flight : claims.own) pieces.push_back({extent, flight->pages, first, end, flight});
+    awaited_.insert(awaited_.end(), claims.others.begin(), claims.others.end());
+  }
+  return pieces;
+}
+
+std::vector<PageRange> BlockStore::Reader::pages_wanted(const std::vector<Wanted*>& sorted,
+                                                        size_t first, size_t end) {
+  std::vector<PageRange> ranges;
+  uint64_t count = 0;
+  for (size_t i = first; i < end; i++) {
+    PageRange range{sorted[i]->offset / kPageBytes,
+                    pages_of(sorted[i]->offset + sorted[i]->length)};
+    if (!ranges.empty() && range.begin <= ranges.back().end) {
+      uint64_t further = std::max(ranges.back().end, range.end);
+      count += further - ranges.back().end;
+      ranges.back().end = further;
+    } else {
+      count += range.end - range.begin;
+      ranges.push_back(range);
+    }
+  }
+  uint64_t whole = pages_of(sorted[first]->extent->slice_length);
+  if (count * 4 >= whole * 3) ranges = {{0, whole}};
+  return ranges;
+}
+
+/// `pieces` are in the order of objects and of places in them.
+std::vector<BlockStore::Reader::Request> BlockStore::Reader::merge(std::vector<Piece> pieces) {
+  std::vector<Request> requests;
+  for (Piece& piece : pieces) {
+    bool joins = !requests.empty() &&
+                 requests.back().pieces.back().extent->object == piece.extent->object &&
+                 piece.object_begin() <= requests.back().end + kMaxGap;
+    if (!joins) requests.push_back({piece.object_begin(), 0, {}});
+    Request& request = requests.back();
+    request.end = std::max(request.end, piece.object_end());
+    request.pieces.push_back(std::move(piece));
+  }
+  return requests;
+}
+
+Status BlockStore::Reader::fetch_request(const Request& request) {
+  Status outcome = fetch_pieces(request);
+  for (const Piece& piece : request.pieces)
+    if (piece.flight != nullptr) store_.flights_->land(piece.flight);
+  return outcome;
+}
+
+Status BlockStore::Reader::fetch_pieces(const Request& request) {
+  uint64_t size = request.end - request.begin;
+  Buffer buffer(static_cast<std::byte*>(std::malloc(size)));
+  if (buffer == nullptr)
+    return Error(ENOMEM, "no memory to read " + std::to_string(size) + " bytes");
+  Status got = get(request.pieces.front(), request.begin, {buffer.get(), size});
+  // EINVAL: the object ends too early, which is damage of some of the pieces.
+  if (!got.ok() && got.error().code() != EINVAL) return got;
+  Status outcome;
+  for (const Piece& piece : request.pieces) {
+    MutableBytes framed(buffer.get() + (piece.object_begin() - request.begin),
+                        framed_size(piece.payload_bytes()));
+    Status checked = got.ok() ? unframe(piece, framed) : Error(EIO, "the object is too short");
+    if (!checked.ok()) {
+      store_.tally_->checksum_errors++;
+      log_message(LogLevel::kWarning, "object " + object_key(piece.extent->object) + ": " +
+                                          checked.error().message() + "; reading it again");
+      checked = fetch_again(piece, framed);
+    }
+    if (checked.ok())
+      deliver(piece, framed.first(piece.payload_bytes()));
+    else if (outcome.ok())
+      outcome = std::move(checked);
+  }
+  return outcome;
+}
+
+Status BlockStore::Reader::get(const Piece& piece, uint64_t begin, MutableBytes out) {
+  std::string key = object_key(piece.extent->object);
+  Status got = store_.objects_.get(ctx_, key, begin, out);
+  if (!got.ok()) return std::move(got).error().with_context("reading object " + key);
+  store_.tally_->bytes_fetched += out.size();
+  return {};
+}
+
+/// In place: the payload ends up at the front of `framed`.
+Status BlockStore::Reader::unframe(const Piece& piece, MutableBytes framed) {
+  return unframe_pages(piece.extent->crc, piece.pages.begin, framed,
+                       framed.first(piece.payload_bytes()));
+}
+
+Status BlockStore::Reader::fetch_again(const Piece& piece, MutableBytes framed) {
+  Status again = get(piece, piece.object_begin(), framed);
+  if (again.ok())
+    again = unframe(piece, framed);
+  else if (again.error().code() != EINVAL)
+    return again;
+  if (again.ok()) return {};
+  store_.tally_->checksum_errors++;
+  return Error(EIO, "object " + object_key(piece.extent->object) +
+                        " is damaged, in the slice at byte " +
+                        std::to_string(piece.extent->object_offset) + ": " +
+                        again.error().message() + " (read twice)");
+}
+
+void BlockStore::Reader::deliver(const Piece& piece, ByteView payload) {
+  const uint64_t begin = piece.payload_begin();
+  const uint64_t end = begin + payload.size();
+  if (fill_cache_)
+    store_.cache_.fill(piece.key(), piece.extent->slice_length, piece.pages.begin, payload);
+  for (size_t i = piece.first_wanted; i < piece.end_wanted; i++) {
+    Wanted& wanted = *sorted_[i];
+    uint64_t from = std::max(begin, wanted.offset);
+    uint64_t to = std::min(end, wanted.offset + wanted.length);
+    if (from >= to) continue;
+    if (wanted.out != nullptr)
+      std::memcpy(wanted.out + (from - wanted.offset), payload.data() + (from - begin), to - from);
+    wanted.delivered.fetch_add(to - from, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace skerry::data

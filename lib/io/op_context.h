@@ -1,0 +1,54 @@
+// What every call that may block carries: a deadline, a way to cancel it, and who is asking.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace skerry {
+
+struct Credentials {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  std::vector<uint32_t> groups;  // supplementary
+  uint32_t umask = 0;            // applied to mode of new files
+
+  bool is_root() const { return uid == 0; }
+  bool in_group(uint32_t g) const {
+    if (g == gid) return true;
+    for (auto s : groups)
+      if (s == g) return true;
+    return false;
+  }
+};
+
+/// Set once, by any thread; seen by the operation at its next step.
+class CancelToken {
+ public:
+  void cancel() noexcept { cancelled_.store(true, std::memory_order_release); }
+  bool cancelled() const noexcept { return cancelled_.load(std::memory_order_acquire); }
+
+ private:
+  std::atomic<bool> cancelled_{false};
+};
+
+struct OpContext {
+  Credentials credentials;
+  Clock* clock = nullptr;               // never null inside the library
+  TimeNs deadline_ns = INT64_MAX;       // on clock->monotonic_ns()
+  const CancelToken* cancel = nullptr;  // may be null; outlives the call
+
+  /// ETIMEDOUT past the deadline, ECANCELED once cancelled, else success.
+  Status check() const {
+    if (cancel != nullptr && cancel->cancelled()) return Error(ECANCELED, "operation cancelled");
+    if (deadline_ns != INT64_MAX && clock->monotonic_ns() >= deadline_ns)
+      return Error(ETIMEDOUT, "deadline exceeded");
+    return {};
+  }
+};
+
+}  // namespace skerry

@@ -1,0 +1,193 @@
+// The format record: what a volume is, as JSON that a person can read with psql or sqlite3, and
+// the first records of a new one.
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "meta/meta.h"
+
+namespace skerry::meta {
+
+namespace {
+
+constexpr uint32_t kFormatVersion = 1;
+constexpr uint32_t kMinBlockBytes = 4096;
+constexpr uint32_t kMaxBlockBytes = kChunkSize;
+constexpr uint32_t kMaxInlineBytes = 1u << 20;
+
+// The feature flags this version knows. A flag's meaning is stated where it is implemented; a
+// volume that carries one which is missing here is refused or opened read-only.
+constexpr std::array<std::string_view, 0> kKnownIncompatible{};
+constexpr std::array<std::string_view, 0> kKnownReadOnlyCompatible{};
+
+/// The flags of `present` that are not in `known`, separated by commas.
+template <size_t N>
+std::string unknown_flags(const std::vector<std::string>& present,
+                          const std::array<std::string_view, N>& known) {
+  std::string unknown;
+  for (const std::string& flag : present) {
+    if (std::find(known.begin(), known.end(), flag) != known.end()) continue;
+    if (!unknown.empty()) unknown += ", ";
+    unknown += flag;
+  }
+  return unknown;
+}
+
+Error malformed(const std::string& why) {
+  return Error(EINVAL, "the volume's format record is malformed (" + why +
+                           "); restore the metadata from a backup, or format a new volume");
+}
+
+Status check_limits(const VolumeFormat& format) {
+  if (format.uuid.empty()) return malformed("uuid is missing");
+  if (format.block_bytes < kMinBlockBytes || format.block_bytes > kMaxBlockBytes) {
+    return malformed("block_bytes is " + std::to_string(format.block_bytes) +
+                     ", outside 4096 to 67108864");
+  }
+  if (format.inline_bytes > kMaxInlineBytes) {
+    return malformed("inline_bytes is " + std::to_string(format.inline_bytes) + ", above 1048576");
+  }
+  return {};
+}
+
+EntryRecord root_entry(const OpContext& ctx, TimeNs now, uint32_t shards) {
+  // The root has no name; its record lies under the inode number 0 that no directory has, so it is
+  // found, joined and patched as every other directory is.
+  EntryRecord root;
+  root.parent = 0;
+  root.attr.ino = kRootIno;
+  root.attr.type = FileType::kDirectory;
+  root.attr.mode = 0755;
+  root.attr.uid = ctx.credentials.uid;
+  root.attr.gid = ctx.credentials.gid;
+  root.attr.nlink = 2;
+  root.attr.shards = shards;
+  root.attr.atime_ns = root.attr.mtime_ns = root.attr.ctime_ns = root.attr.btime_ns = now;
+  return root;
+}
+
+std::vector<Mutation> first_records(const OpContext& ctx, const VolumeFormat& format, TimeNs now,
+                                    uint32_t shards) {
+  std::vector<Mutation> records;
+  auto volume = [&records](const char* name, std::string value, uint64_t number) {
+    records.push_back(Put{VolumeRecord{name, std::move(value), number, 1}});
+  };
+  volume(kVolumeFormat, encode_format(format), 0);
+  volume(kVolumeEpoch, {}, 1);
+  volume(kVolumeRenameSerial, {}, 0);
+  volume(kVolumeNextIno, {}, kRootIno + 1);
+  volume(kVolumeNextObject, {}, 1);  // 0 means zeros
+  volume(kVolumeNextClient, {}, 1);  // 0 means none
+  volume(kVolumeReclaimer, "0", 0);
+  records.push_back(Put{root_entry(ctx, now, shards)});
+  for (uint64_t shard = 0; shard < shards; ++shard) {
+    records.push_back(Put{DirStatRecord{kRootIno, shard, now, 0, 0}});
+  }
+  records.push_back(Put{UsageRecord{0, 0, 0, 1}});
+  return records;
+}
+
+}  // namespace
+
+std::string encode_format(const VolumeFormat& format) {
+  try {
+    nlohmann::ordered_json json = {
+        {"uuid", format.uuid},
+        {"storage", format.storage},
+        {"format_version", format.format_version},
+        {"block_bytes", format.block_bytes},
+        {"inline_bytes", format.inline_bytes},
+        {"durable_metadata", format.durable_metadata},
+        {"compatible", format.compatible},
+        {"read_only_compatible", format.read_only_compatible},
+        {"incompatible", format.incompatible},
+    };
+    // Bytes that are no UTF-8 (a path in `storage`) are replaced instead of thrown at.
+    return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  } catch (const nlohmann::json::exception&) {
+    return {};  // format_volume refuses what does not decode to itself
+  }
+}
+
+Result<VolumeFormat> decode_format(std::string_view text) {
+  VolumeFormat format;
+  try {
+    const auto json = nlohmann::json::parse(text);
+    if (!json.is_object()) return malformed("it is not a JSON object");
+    // The version first: the fields of a later one may mean something else.
+    format.format_version = json.at("format_version").get<uint32_t>();
+    if (format.format_version != kFormatVersion) {
+      return Error(ENOTSUP, "the volume has format version " +
+                                std::to_string(format.format_version) +
+                                ", this software knows version " + std::to_string(kFormatVersion) +
+                                "; use a newer version of skerry");
+    }
+    format.uuid = json.at("uuid").get<std::string>();
+    format.storage = json.at("storage").get<std::string>();
+    format.block_bytes = json.at("block_bytes").get<uint32_t>();
+    format.inline_bytes = json.at("inline_bytes").get<uint32_t>();
+    format.durable_metadata = json.value("durable_metadata", false);
+    const std::vector<std::string> none;
+    format.compatible = json.value("compatible", none);
+    format.read_only_compatible = json.value("read_only_compatible", none);
+    format.incompatible = json.value("incompatible", none);
+  } catch (const nlohmann::json::exception& e) {
+    return malformed(e.what());
+  }
+  SKERRY_TRY(check_limits(format));
+  return format;
+}
+
+Status format_volume(const OpContext& ctx, Store& store, const VolumeFormat& format, Clock& clock) {
+  // What could not be opened again must not be written.
+  auto decoded = decode_format(encode_format(format));
+  if (!decoded.ok()) {
+    return Error(decoded.error().code(), "format: " + decoded.error().message());
+  }
+  if (decoded->storage != format.storage || decoded->uuid != format.uuid) {
+    return Error(EINVAL, "format: the volume's storage URL and uuid must be UTF-8");
+  }
+  const uint32_t shards = std::max<uint32_t>(store.capabilities().dirstat_shards, 1);
+  CommitRequest request;
+  request.expectations.push_back(ExpectAbsent{volume_key(kVolumeFormat)});
+  request.mutations = first_records(ctx, format, clock.now_ns(), shards);
+  request.durability = Durability::kDurable;
+  auto committed = store.commit(ctx, std::move(request));
+  if (!committed.ok()) {
+    return std::move(committed).error().with_context("format " + store.describe());
+  }
+  if (!committed->applied) {
+    return Error(EEXIST, store.describe() +
+                             " already holds a volume; open it, or choose another metadata URL "
+                             "for the new one");
+  }
+  return {};
+}
+
+Result<VolumeFormat> read_format(const OpContext& ctx, Store& store) {
+  ReadRequest request;
+  request.keys.push_back(volume_key(kVolumeFormat));
+  auto read = store.read(ctx, request);
+  if (!read.ok()) return std::move(read).error().with_context("open " + store.describe());
+  if (!read->records[0].has_value()) {
+    return Error(ENOENT, store.describe() +
+                             " holds no volume; create one with 'skerry format', or check the "
+                             "metadata URL");
+  }
+  auto format = decode_format(std::get<VolumeRecord>(*read->records[0]).value);
+  if (!format.ok()) return std::move(format).error().with_context("open " + store.describe());
+  const std::string unknown = unknown_flags(format->incompatible, kKnownIncompatible);
+  if (!unknown.empty()) {
+    return Error(ENOTSUP, "the volume in " + store.describe() +
+                              " uses features this software does not know: " + unknown +
+                              "; use a newer version of skerry");
+  }
+  return format;
+}
+
+bool format_requires_read_only(const VolumeFormat& format) {
+  return !unknown_flags(format.read_only_compatible, kKnownReadOnlyCompatible).empty();
+}
+
+}  // namespace skerry::meta

@@ -1,0 +1,223 @@
+#include "meta/meta.h"
+
+#include <algorithm>
+
+#include "meta/metadata_cache.h"
+
+namespace skerry::meta {
+
+namespace {
+
+// A lost answer is asked for again with the same request id; about a second in all.
+constexpr unsigned kCommitAttempts = 10;
+constexpr TimeNs kFirstPauseNs = 2'000'000;
+
+uint64_t number_of(const std::optional<Record>& record) {
+  return record ? std::get<VolumeRecord>(*record).number : 0;
+}
+
+/// One commit with as many attempts as lost answers and passing failures need, all under one
+/// request id. An error says maybe_applied() if any attempt may have been applied.
+Result<CommitResult> commit_with_retries(const OpContext& ctx, Store& store, Clock& clock,
+                                         Random& random, CommitRequest request) {
+  request.request = {random.next(), random.next()};
+  TimeNs pause = kFirstPauseNs;
+  bool maybe_applied = false;
+  for (unsigned attempt = 1;; ++attempt) {
+    const bool last = attempt == kCommitAttempts;
+    Result<CommitResult> result =
+        last ? store.commit(ctx, std::move(request)) : store.commit(ctx, request);
+    if (result.ok()) return result;
+    Error& error = result.error();
+    maybe_applied = maybe_applied || error.maybe_applied();
+    if (last || (!error.retryable() && !error.maybe_applied()) || !ctx.check().ok()) {
+      if (!maybe_applied) return result;
+      return std::move(error).set_maybe_applied();
+    }
+    clock.sleep_ns(pause / 2 + static_cast<TimeNs>(random.next() % static_cast<uint64_t>(pause)));
+    pause *= 2;
+  }
+}
+
+}  // namespace
+
+Meta::Meta(std::shared_ptr<Store> store, VolumeFormat format, MetaOptions options, Clock& clock,
+           Random& random)
+    : store_(std::move(store)),
+      format_(std::move(format)),
+      options_(std::move(options)),
+      clock_(clock),
+      random_(random),
+      cache_(std::make_unique<MetadataCache>(options_.cache_entries, random)) {}
+
+Meta::~Meta() = default;
+
+Result<std::unique_ptr<Meta>> Meta::open(const OpContext& ctx, std::shared_ptr<Store> store,
+                                         const VolumeFormat& format, MetaOptions options,
+                                         Clock& clock, Random& random) {
+  std::unique_ptr<Meta> meta(new Meta(std::move(store), format, std::move(options), clock, random));
+  Status registered = meta->register_session(ctx);
+  if (!registered.ok()) {
+    const bool refused = registered.error().code() == EROFS || registered.error().code() == EACCES;
+    if (!meta->options_.read_only || !refused) return std::move(registered).error();
+  }
+  return meta;
+}
+
+Status Meta::register_session(const OpContext& ctx) {
+  // Both are read before the record is put, so what it publishes is never too new.
+  ReadRequest request;
+  request.keys = {volume_key(kVolumeEpoch), volume_key(kVolumeNextObject)};
+  SKERRY_ASSIGN(ReadResult seen, store_->read(ctx, request));
+  // Registering is nobody's commit yet. The old id stays in force until the new one is there, so
+  // that commits made meanwhile are refused with it and never go unchecked.
+  auto commit_unbound = [&](std::vector<Expectation> expectations,
+                            std::vector<Mutation> mutations) {
+    CommitRequest commit;
+    commit.expectations = std::move(expectations);
+    commit.mutations = std::move(mutations);
+    return commit_with_retries(ctx, *store_, clock_, random_, std::move(commit));
+  };
+  ClientRecord record;
+  while (record.id == 0) {  // a counter that starts at 0 gives 0 once
+    SKERRY_ASSIGN(CommitResult taken, commit_unbound({}, {AddNumber{kVolumeNextClient, 1}}));
+    record.id = taken.outcomes.at(0).number;
+  }
+  record.epoch_seen = number_of(seen.records[0]);
+  record.first_object = number_of(seen.records[1]);
+  record.host = options_.host;
+  record.pid = options_.pid;
+  record.software = "skerry 0.1.0";
+  // Before the record is put: it must never say more than what this client labels its lists with.
+  set_current_epoch(record.epoch_seen);
+  SKERRY_ASSIGN(CommitResult put,
+                commit_unbound({ExpectAbsent{client_key(record.id)}}, {Put{record}}));
+  if (!put.applied) return Error(EIO, "the volume's client counter gives ids that are in use");
+  {
+    std::lock_guard lock(objects_.mutex);
+    objects_.next = objects_.end = 0;
+  }
+  client_.store(record.id, std::memory_order_release);
+  return {};
+}
+
+Status Meta::close(const OpContext& ctx) {
+  const ClientId id = client();
+  if (id == 0) return {};
+  ReadRequest request;
+  request.keys = {usage_key(0, id)};
+  SKERRY_ASSIGN(ReadResult seen, store_->read(ctx, request));
+  std::vector<Mutation> mutations;
+  if (seen.records[0]) {
+    const auto& usage = std::get<UsageRecord>(*seen.records[0]);
+    mutations.push_back(AddUsage{0, 0, usage.bytes, usage.inodes});
+    mutations.push_back(Delete{usage_key(0, id)});
+  }
+  mutations.push_back(DeleteRange{Table::kPin, id, {}, {}});
+  mutations.push_back(Delete{client_key(id)});
+  Result<CommitResult> done = commit(ctx, {}, std::move(mutations));
+  // ESTALE: somebody removed this session and has folded its usage already.
+  if (!done.ok() && done.error().code() != ESTALE) return std::move(done).error();
+  client_.store(0, std::memory_order_release);
+  cache_->clear();
+  return {};
+}
+
+Result<uint64_t> Meta::next_id(const OpContext& ctx, IdBatch& batch, const char* counter) {
+  const uint64_t count = std::max<uint32_t>(options_.id_batch, 1);
+  for (;;) {
+    const ClientId session = client();
+    {
+      std::lock_guard lock(batch.mutex);
+      if (batch.next != batch.end) return batch.next++;
+    }
+    // Threads that come here together each take a batch; all but one keep a single id of it. Ids
+    // are plenty, and a lock held across the commit would stop the others for its round trip.
+    SKERRY_ASSIGN(CommitResult taken, commit(ctx, {}, {AddNumber{counter, count}}));
+    const uint64_t first = taken.outcomes.at(0).number;
+    std::lock_guard lock(batch.mutex);
+    if (client() != session) continue;  // a new session must not use ids from before it
+    if (batch.next == batch.end) {
+      batch.next = first + 1;
+      batch.end = first + count;
+    }
+    return first;
+  }
+}
+
+Result<Ino> Meta::next_ino(const OpContext& ctx) {
+  for (;;) {
+    SKERRY_ASSIGN(Ino ino, next_id(ctx, inos_, kVolumeNextIno));
+    if (ino > kRootIno) return ino;  // a counter that starts at 0
+  }
+}
+
+Result<ObjectId> Meta::next_object(const OpContext& ctx) {
+  for (;;) {
+    SKERRY_ASSIGN(ObjectId id, next_id(ctx, objects_, kVolumeNextObject));
+    if (id != 0) return id;
+  }
+}
+
+Result<CommitResult> Meta::commit(const OpContext& ctx, std::vector<Expectation> expectations,
+                                  std::vector<Mutation> mutations, Durability durability) {
+  CommitRequest request;
+  request.session = client();
+  request.expectations = std::move(expectations);
+  request.mutations = std::move(mutations);
+  request.durability =
+      options_.durable || format_.durable_metadata ? Durability::kDurable : durability;
+  Result<CommitResult> result =
+      commit_with_retries(ctx, *store_, clock_, random_, std::move(request));
+  // The generation does not tell of own commits, so nothing cached is known to be current.
+  if (!result.ok() && result.error().maybe_applied()) cache_->clear();
+  return result;
+}
+
+void Meta::note_open(Ino ino) {
+  std::lock_guard lock(open_mutex_);
+  ++open_[ino];
+}
+
+void Meta::note_closed(Ino ino) {
+  std::lock_guard lock(open_mutex_);
+  auto it = open_.find(ino);
+  if (it != open_.end() && --it->second == 0) open_.erase(it);
+}
+
+std::vector<Ino> Meta::open_inodes() {
+  std::lock_guard lock(open_mutex_);
+  std::vector<Ino> inodes;
+  inodes.reserve(open_.size());
+  for (const auto& [ino, count] : open_) inodes.push_back(ino);
+  return inodes;
+}
+
+Meta::EpochGuard Meta::enter_epoch() { return EpochGuard(*this); }
+
+uint64_t Meta::oldest_epoch_in_use() {
+  std::lock_guard lock(epoch_mutex_);
+  return epochs_in_use_.empty() ? current_epoch() : epochs_in_use_.begin()->first;
+}
+
+// The epoch is read under the mutex: a heartbeat that sets a newer epoch and then asks for the
+// oldest in use sees either this guard, or a guard of the newer epoch.
+Meta::EpochGuard::EpochGuard(Meta& meta) : meta_(&meta) {
+  std::lock_guard lock(meta_->epoch_mutex_);
+  epoch_ = meta_->current_epoch();
+  ++meta_->epochs_in_use_[epoch_];
+}
+
+Meta::EpochGuard::EpochGuard(EpochGuard&& other) noexcept
+    : meta_(other.meta_), epoch_(other.epoch_) {
+  other.meta_ = nullptr;
+}
+
+Meta::EpochGuard::~EpochGuard() {
+  if (meta_ == nullptr) return;
+  std::lock_guard lock(meta_->epoch_mutex_);
+  auto it = meta_->epochs_in_use_.find(epoch_);
+  if (--it->second == 0) meta_->epochs_in_use_.erase(it);
+}
+
+}  // namespace skerry::meta

@@ -1,0 +1,156 @@
+// Meta: one client's view of a volume's metadata. It owns the store connection, the id batches,
+// the session and the cache; the operations of the file system are free functions over it, one
+// file each in lib/meta/ops.
+//
+// Every operation is a plain function that blocks its caller: read, decide, commit, and again on a
+// conflict, a bounded number of times (then EBUSY). Operations are thread-safe. They return POSIX
+// errors in POSIX's order and check permissions against ctx.credentials, as path_resolution(7) and
+// each call's page say. Names are bytes; "." and ".." are refused here (the path walk in lib/vfs
+// interprets them).
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "io/op_context.h"
+#include "meta/records.h"
+#include "meta/store.h"
+
+namespace skerry::meta {
+
+/// What `format` decides once. Stored as JSON in the volume record kVolumeFormat.
+struct VolumeFormat {
+  std::string uuid;
+  std::string storage;  // URL of the object store, e.g. file:///srv/data
+  uint32_t format_version = 1;
+  uint32_t block_bytes = 4u << 20;
+  uint32_t inline_bytes = 4096;   // files up to this length live in the metadata
+  bool durable_metadata = false;  // every commit is durable
+  // Feature flags by name. A client that does not know an `incompatible` one refuses to open; one
+  // that does not know a `read_only_compatible` one opens read-only.
+  std::vector<std::string> compatible, read_only_compatible, incompatible;
+};
+std::string encode_format(const VolumeFormat& format);
+Result<VolumeFormat> decode_format(std::string_view json);
+
+/// Writes the first records of a new volume: format, counters, root directory (mode 0755, owner
+/// from ctx). EEXIST if the store holds a volume already.
+Status format_volume(const OpContext& ctx, Store& store, const VolumeFormat& format, Clock& clock);
+/// ENOENT with a sentence if the store holds no volume; ENOTSUP for an unknown incompatible flag.
+Result<VolumeFormat> read_format(const OpContext& ctx, Store& store);
+/// The volume carries a read-only-compatible flag this version does not know: write nothing to it.
+bool format_requires_read_only(const VolumeFormat& format);
+
+class MetadataCache;  // ops/../metadata_cache.h: dentries and attributes, see there
+
+struct MetaOptions {
+  bool read_only = false;
+  bool durable = false;            // as VolumeFormat::durable_metadata, for this client
+  size_t cache_entries = 1 << 18;  // dentries and attributes kept
+  uint32_t id_batch = 1024;        // ids taken from a counter at once
+  TimeNs session_expiry_ns = 60'000'000'000;
+  std::string host;
+  uint64_t pid = 0;
+};
+
+class Meta {
+ public:
+  /// Registers a session (unless read_only and the store refuses writes). The references outlive
+  /// the Meta.
+  static Result<std::unique_ptr<Meta>> open(const OpContext& ctx, std::shared_ptr<Store> store,
+                                            const VolumeFormat& format, MetaOptions options,
+                                            Clock& clock, Random& random);
+  /// Removes the session: its pins, its record; folds its usage into client 0. Idempotent.
+  Status close(const OpContext& ctx);
+  ~Meta();
+
+  Store& store() { return *store_; }
+  Clock& clock() { return clock_; }
+  Random& random() { return random_; }
+  MetadataCache& cache() { return *cache_; }
+  const VolumeFormat& format() const { return format_; }
+  const MetaOptions& options() const { return options_; }
+  ClientId client() const { return client_.load(std::memory_order_acquire); }
+  TimeNs now_ns() { return clock_.now_ns(); }
+
+  /// Fresh ids from this client's batch; a new batch costs one commit.
+  Result<Ino> next_ino(const OpContext& ctx);
+  Result<ObjectId> next_object(const OpContext& ctx);
+
+  /// Fills session, request id and durability in and commits; retries lost answers with the same
+  /// request id until the deadline. Every mutation of an opened volume goes through here.
+  Result<CommitResult> commit(const OpContext& ctx, std::vector<Expectation> expectations,
+                              std::vector<Mutation> mutations,
+                              Durability durability = Durability::kVisible);
+
+  // ---- open files (what this client must keep from being reclaimed)
+  void note_open(Ino ino);
+  void note_closed(Ino ino);
+  std::vector<Ino> open_inodes();
+
+  // ---- users of lists of extents that go to the object store (cold reads only): the epoch such a
+  // user entered under bounds what this client may publish. See session.h.
+  class EpochGuard;
+  EpochGuard enter_epoch();
+  uint64_t oldest_epoch_in_use();
+  uint64_t current_epoch() const { return epoch_.load(std::memory_order_acquire); }
+  /// Only ever raises it: lists that were checked under a later epoch stay checked.
+  void set_current_epoch(uint64_t e) {
+    uint64_t seen = epoch_.load(std::memory_order_acquire);
+    while (seen < e && !epoch_.compare_exchange_weak(seen, e, std::memory_order_acq_rel)) {
+    }
+  }
+
+ private:
+  friend class EpochGuard;
+  friend Status reopen_session(const OpContext& ctx, Meta& meta);
+  Meta(std::shared_ptr<Store> store, VolumeFormat format, MetaOptions options, Clock& clock,
+       Random& random);
+
+  struct IdBatch {
+    std::mutex mutex;
+    uint64_t next = 0, end = 0;
+  };
+  /// Puts a client record under a new id, makes it this client's and drops the id batches (objects
+  /// of an earlier session's batch would lie below the new record's first_object).
+  Status register_session(const OpContext& ctx);
+  Result<uint64_t> next_id(const OpContext& ctx, IdBatch& batch, const char* counter);
+
+  std::shared_ptr<Store> store_;
+  VolumeFormat format_;
+  MetaOptions options_;
+  Clock& clock_;
+  Random& random_;
+  std::unique_ptr<MetadataCache> cache_;
+  std::atomic<ClientId> client_{0};
+  std::atomic<uint64_t> epoch_{0};
+  IdBatch inos_, objects_;
+  std::mutex open_mutex_;
+  std::map<Ino, uint32_t> open_;  // guarded by open_mutex_
+  std::mutex epoch_mutex_;
+  std::map<uint64_t, uint32_t> epochs_in_use_;  // guarded by epoch_mutex_
+};
+
+/// RAII: while alive, objects that were live when it was made are not deleted.
+class Meta::EpochGuard {
+ public:
+  explicit EpochGuard(Meta& meta);
+  EpochGuard(EpochGuard&& other) noexcept;
+  EpochGuard& operator=(EpochGuard&&) = delete;
+  ~EpochGuard();
+
+ private:
+  Meta* meta_;
+  uint64_t epoch_;
+};
+
+}  // namespace skerry::meta

@@ -1,0 +1,114 @@
+#include "meta/ops/common.h"
+
+namespace skerry::meta {
+
+using internal::Attempts;
+using internal::Change;
+using internal::check_directory;
+using internal::NewInode;
+using internal::Source;
+using internal::View;
+using internal::Wanted;
+
+namespace {
+
+/// What forbids making a new name in `dir`, once it is known that the name is free.
+Status may_create(const OpContext& ctx, const Attributes& dir, const CreateArgs& args) {
+  SKERRY_TRY(check_access(ctx.credentials, dir, kWrite | kExecute));
+  const bool device = args.type == FileType::kCharDevice || args.type == FileType::kBlockDevice;
+  if (device && !ctx.credentials.is_root()) return Error(EPERM, "only root may make devices");
+  return {};
+}
+
+Status check_target(const CreateArgs& args) {
+  if (args.type != FileType::kSymlink) return {};
+  if (args.target.empty()) return Error(ENOENT, "a symbolic link to nothing");
+  if (args.target.size() > kMaxSymlinkBytes) return Error(ENAMETOOLONG, "the link's target");
+  return {};
+}
+
+void put_inode(const Attributes& attr, Ino dir, std::string_view name, const CreateArgs& args,
+               Change* change) {
+  change->put(internal::plain_entry(dir, name, attr));
+  for (uint64_t shard = 0; shard < attr.shards; ++shard) {
+    change->put(DirStatRecord{attr.ino, shard, attr.mtime_ns, 0, 0});
+  }
+  if (attr.type == FileType::kSymlink) {
+    change->put(SymlinkRecord{attr.ino, std::string(args.target)});
+  }
+  change->use(0, 1);
+}
+
+}  // namespace
+
+Result<Created> create(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name,
+                       const CreateArgs& args) {
+  SKERRY_TRY(check_name(name));
+  SKERRY_TRY(check_target(args));
+  Ino ino = 0;
+  for (Attempts attempts(ctx, meta);;) {
+    SKERRY_TRY(attempts.next());
+    // The name itself is not read: that it is free is expected at commit. Only a second attempt,
+    // or one that will fail, wants to know who has it (an existing name is told before EACCES).
+    Wanted wanted;
+    wanted.inodes = {dir};
+    SKERRY_ASSIGN(View view, look(ctx, meta, wanted, attempts.source()));
+    SKERRY_TRY(check_directory(ctx, view.inodes[0]));
+    const Attributes parent = view.inodes[0]->attr;
+    const Status allowed = may_create(ctx, parent, args);
+    CachedEntry known;
+    const bool maybe_there =
+        meta.cache().find_entry(dir, name, view.ticket.generation, &known) && known.ino != 0;
+    if (!allowed.ok() || maybe_there || attempts.source() == Source::kStore) {
+      Result<Attributes> existing = lookup(ctx, meta, dir, name);
+      if (existing.ok()) {
+        if (args.exclusive) return Error(EEXIST);
+        return Created{*existing, false};
+      }
+      if (existing.error().code() != ENOENT) return std::move(existing).error();
+      if (!allowed.ok()) return allowed.error();
+    }
+    if (ino == 0) {
+      SKERRY_ASSIGN(ino, meta.next_ino(ctx));
+    }
+    const TimeNs now = meta.now_ns();
+    const uint64_t length = args.type == FileType::kSymlink ? args.target.size() : 0;
+    const Attributes attr = internal::new_attributes(
+        ctx, meta, parent, ino, NewInode{args.type, args.mode, args.rdev, length}, now);
+    Change change(meta);
+    change.expect_absent(entry_key(dir, name));
+    put_inode(attr, dir, name, args, &change);
+    change.touch(parent, now, 1, attr.is_dir() ? 1 : 0);
+    SKERRY_ASSIGN(CommitResult result, change.commit(ctx));
+    if (result.applied) {
+      meta.cache().publish_attributes(view.ticket, {attr, attr.is_dir() ? dir : 0});
+      meta.cache().publish_entry(view.ticket, dir, name, {ino, false, attr.version});
+      meta.cache().touch_directory(dir);
+      return Created{attr, true};
+    }
+    if (change.directory_gone(result)) return Error(ENOENT, "the directory was removed");
+    if (args.exclusive && result.failed_expectation == 0) return Error(EEXIST);
+  }
+}
+
+Result<Attributes> create_orphan(const OpContext& ctx, Meta& meta, Ino dir, uint32_t mode) {
+  Wanted wanted;
+  wanted.inodes = {dir};
+  SKERRY_ASSIGN(View view, look(ctx, meta, wanted, Source::kCacheOrStore));
+  SKERRY_TRY(check_directory(ctx, view.inodes[0]));
+  const Attributes& parent = view.inodes[0]->attr;
+  SKERRY_TRY(check_access(ctx.credentials, parent, kWrite | kExecute));
+  SKERRY_ASSIGN(Ino ino, meta.next_ino(ctx));
+  Attributes attr = internal::new_attributes(ctx, meta, parent, ino,
+                                             NewInode{FileType::kRegular, mode}, meta.now_ns());
+  attr.nlink = 0;
+  Change change(meta);
+  change.expect(ExpectExists{dirstat_key(dir, 0)});
+  change.put(OrphanRecord{attr});
+  SKERRY_ASSIGN(CommitResult result, change.commit(ctx));
+  if (!result.applied) return Error(ENOENT, "the directory was removed");
+  meta.cache().publish_attributes(view.ticket, {attr});
+  return attr;
+}
+
+}  // namespace skerry::meta

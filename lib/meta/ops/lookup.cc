@@ -1,0 +1,165 @@
+#include <unordered_map>
+
+#include "meta/ops/common.h"
+
+namespace skerry::meta {
+
+using internal::attributes_of;
+using internal::check_directory;
+using internal::look;
+using internal::Source;
+using internal::View;
+using internal::Wanted;
+
+namespace {
+
+/// True if the cache alone can answer: with *error, or 0 and *found. Allocates nothing.
+bool cached_lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name, int* error,
+                   CachedAttributes* found) {
+  MetadataCache& cache = meta.cache();
+  const uint64_t generation = meta.store().generation();
+  *error = 0;
+  if (!cache.find_attributes(dir, generation, false, found)) return false;
+  if (!found->attr.is_dir()) {
+    *error = ENOTDIR;
+    return true;
+  }
+  if (!ctx.credentials.is_root()) {
+    if (Status allowed = check_access(ctx.credentials, found->attr, kExecute); !allowed.ok()) {
+      *error = allowed.error().code();
+      return true;
+    }
+  }
+  CachedEntry entry;
+  if (!cache.find_entry(dir, name, generation, &entry)) return false;
+  if (entry.ino == 0) {
+    *error = ENOENT;
+    return true;
+  }
+  return cache.find_attributes(entry.ino, generation, true, found);
+}
+
+Result<Attributes> answer(const OpContext& ctx, const std::optional<CachedAttributes>& dir,
+                          const std::optional<EntryRecord>& entry) {
+  SKERRY_TRY(check_directory(ctx, dir));
+  if (!entry) return Error(ENOENT);
+  return entry->attr;
+}
+
+}  // namespace
+
+Result<Attributes> lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name) {
+  // What is no name is never in the cache, so a hit needs no check of it.
+  int error = 0;
+  CachedAttributes known;
+  if (cached_lookup(ctx, meta, dir, name, &error, &known)) {
+    if (error != 0) return Error(error);
+    return known.attr;
+  }
+  SKERRY_TRY(check_name(name));
+  // Not through the view's cached entry: it may carry stale directory times.
+  MetadataCache& cache = meta.cache();
+  const MetadataCache::Ticket ticket = cache.ticket(meta.store());
+  const bool have_dir = cache.find_attributes(dir, ticket.generation, false, &known);
+  ReadRequest request;
+  request.join = true;
+  request.keys.push_back(entry_key(dir, name));
+  if (!have_dir) request.inodes.push_back(dir);
+  SKERRY_ASSIGN(ReadResult seen, meta.store().read(ctx, request));
+  std::optional<CachedAttributes> directory;
+  if (have_dir) {
+    directory = known;
+  } else if (seen.homes[0]) {
+    const AttributeHome& home = *seen.homes[0];
+    directory = CachedAttributes{home.attr, home.attr.is_dir() ? home.parent : 0,
+                                 home.table == Table::kInode};
+    cache.insert_attributes(ticket, *directory);
+  }
+  std::optional<EntryRecord> entry;
+  if (seen.records[0]) entry = std::get<EntryRecord>(std::move(*seen.records[0]));
+  internal::remember_entry(meta, ticket, dir, name, entry);
+  return answer(ctx, directory, entry);
+}
+
+Result<Attributes> get_attributes(const OpContext& ctx, Meta& meta, Ino ino) {
+  CachedAttributes found;
+  if (meta.cache().find_attributes(ino, meta.store().generation(), true, &found)) {
+    return found.attr;
+  }
+  SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, true));
+  return seen.attr;
+}
+
+Result<std::vector<Result<Attributes>>> lookup_many(
+    const OpContext& ctx, Meta& meta, const std::vector<std::pair<Ino, std::string>>& names) {
+  std::vector<std::optional<Result<Attributes>>> answers(names.size());
+  std::vector<size_t> missing;
+  ReadRequest request;
+  request.join = true;
+  std::unordered_map<Ino, size_t> directory_index;
+  const MetadataCache::Ticket ticket = meta.cache().ticket(meta.store());
+  for (size_t i = 0; i < names.size(); ++i) {
+    const auto& [dir, name] = names[i];
+    if (Status valid = check_name(name); !valid.ok()) {
+      answers[i] = std::move(valid).error();
+      continue;
+    }
+    int error = 0;
+    CachedAttributes found;
+    if (cached_lookup(ctx, meta, dir, name, &error, &found)) {
+      answers[i] = error != 0 ? Result<Attributes>(Error(error)) : Result<Attributes>(found.attr);
+      continue;
+    }
+    missing.push_back(i);
+    request.keys.push_back(entry_key(dir, name));
+    if (directory_index.emplace(dir, directory_index.size()).second) request.inodes.push_back(dir);
+  }
+  if (!missing.empty()) {
+    SKERRY_ASSIGN(ReadResult seen, meta.store().read(ctx, request));
+    std::vector<std::optional<CachedAttributes>> dirs;
+    for (const auto& home : seen.homes) {
+      auto& dir = dirs.emplace_back();
+      if (!home) continue;
+      dir = CachedAttributes{home->attr, home->attr.is_dir() ? home->parent : 0,
+                             home->table == Table::kInode};
+      meta.cache().insert_attributes(ticket, *dir);
+    }
+    for (size_t m = 0; m < missing.size(); ++m) {
+      const auto& [dir, name] = names[missing[m]];
+      std::optional<EntryRecord> entry;
+      if (seen.records[m]) entry = std::get<EntryRecord>(std::move(*seen.records[m]));
+      internal::remember_entry(meta, ticket, dir, name, entry);
+      answers[missing[m]] = answer(ctx, dirs[directory_index.at(dir)], entry);
+    }
+  }
+  std::vector<Result<Attributes>> results;
+  results.reserve(answers.size());
+  for (auto& each : answers) results.push_back(*std::move(each));
+  return results;
+}
+
+Result<Ino> parent_of(const OpContext& ctx, Meta& meta, Ino dir, std::string* name) {
+  if (dir == kRootIno) {
+    if (name != nullptr) name->clear();
+    return kRootIno;
+  }
+  MetadataCache& cache = meta.cache();
+  const MetadataCache::Ticket ticket = cache.ticket(meta.store());
+  CachedAttributes found;
+  if (name == nullptr && cache.find_attributes(dir, ticket.generation, false, &found)) {
+    if (!found.attr.is_dir()) return Error(ENOTDIR);
+    if (found.parent != 0) return found.parent;
+  }
+  ReadRequest request;
+  request.join = true;
+  request.inodes.push_back(dir);
+  SKERRY_ASSIGN(ReadResult seen, meta.store().read(ctx, request));
+  if (!seen.homes[0]) return Error(ESTALE, "the directory does not exist any more");
+  AttributeHome& home = *seen.homes[0];
+  if (!home.attr.is_dir()) return Error(ENOTDIR);
+  cache.insert_attributes(ticket, {home.attr, home.parent});
+  if (name != nullptr) *name = std::move(home.name);
+  return home.parent;
+}
+
+}  // namespace skerry::meta

@@ -1,0 +1,252 @@
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "meta/ops/common.h"
+
+namespace skerry::meta {
+
+using internal::Change;
+using internal::check_directory;
+using internal::View;
+using internal::Wanted;
+
+namespace {
+
+constexpr size_t kBatch = 1024;                // entries and directories in one commit
+constexpr size_t kScansAtOnce = 64;            // directories listed by one read
+constexpr size_t kMaxOpenDirectories = 16384;  // known and not yet removed, but for one path down
+constexpr unsigned kMaxConflicts = 256;        // in a row
+
+/// A directory of the tree that is still there.
+struct Directory {
+  Directory* parent;  // null for the top
+  Ino parent_ino;
+  std::string name;
+  Attributes attr;
+  size_t children = 0;  // subdirectories known and not removed yet
+};
+
+/// Removes a tree by rounds: one read lists some directories and looks again at those that were
+/// seen empty; one commit removes what was found. A directory becomes ready to be removed in a
+/// later round than its last child, because a commit's expectations hold before its mutations.
+///
+/// A directory is always listed from its beginning: what was listed before is gone, unless others
+/// created meanwhile. Of a directory with many subdirectories a page is known at a time.
+class TreeRemoval {
+ public:
+  TreeRemoval(const OpContext& ctx, Meta& meta, const Attributes& parent, const EntryRecord& top)
+      : ctx_(ctx), meta_(meta), parent_(parent) {
+    add_directory(nullptr, top);
+  }
+
+  Status run(const std::function<bool(const RemoveProgress&)>& progress) {
+    unsigned conflicts = 0;
+    while (!directories_.empty()) {
+      SKERRY_TRY(ctx_.check());
+      SKERRY_ASSIGN(bool applied, round());
+      if (!applied) {
+        if (++conflicts > kMaxConflicts) {
+          return Error(EBUSY, "gave up after too many conflicting changes");
+        }
+        // Less at once, so that a change elsewhere in the tree meets fewer of ours.
+        batch_ = std::max<size_t>(batch_ / 4, 1);
+        if (conflicts > 3) {
+          meta_.clock().sleep_ns(static_cast<TimeNs>(meta_.random().next() % 2'000'000));
+        }
+        continue;
+      }
+      conflicts = 0;
+      batch_ = std::min(batch_ * 2, kBatch);
+      if (progress && !progress(progress_)) return Error(ECANCELED, "removal stopped");
+    }
+    return {};
+  }
+
+ private:
+  struct Round {
+    MetadataCache::Ticket ticket;
+    std::vector<Directory*> scanned;
+    std::vector<Directory*> doomed;  // taken from the ready ones
+    std::vector<EntryRecord> files;
+    std::vector<std::pair<Directory*, EntryRecord>> directories;  // that go in this commit
+    std::vector<Directory*> gone;  // removed by this commit, or by somebody else
+    std::vector<std::pair<Directory*, EntryRecord>> found;  // subdirectories
+    std::vector<Directory*> empty;                          // scanned, nothing inside
+  };
+
+  void add_directory(Directory* parent, const EntryRecord& entry) {
+    auto directory = std::make_unique<Directory>();
+    directory->parent = parent;
+    directory->parent_ino = entry.parent;
+    directory->name = entry.name;
+    directory->attr = entry.attr;
+    if (parent != nullptr) ++parent->children;
+    scan_.push_back(directory.get());
+    directories_.emplace(directory.get(), std::move(directory));
+  }
+
+  /// False: the commit met a conflict; what was taken up is listed anew.
+  Result<bool> round() {
+    Round r;
+    take_up(&r);
+    SKERRY_TRY(read(&r));
+    Change change(meta_);
+    const TimeNs now = meta_.now_ns();
+    for (const EntryRecord& entry : r.files) {
+      internal::remove_name(entry, now, false, &change);
+      change.touch(directory_of_.at(entry.parent)->attr, now, -1, 0);
+    }
+    for (const auto& [directory, entry] : r.directories) {
+      change.expect_entry(entry);
+      change.expect(ExpectEmpty{Table::kEntry, entry.attr.ino});
+      internal::remove_directory(entry, false, &change);
+      change.touch(directory->parent != nullptr ? directory->parent->attr : parent_, now, -1, -1);
+    }
+    const bool commits = !r.files.empty() || !r.directories.empty();
+    if (commits) {
+      SKERRY_ASSIGN(CommitResult result, change.commit(ctx_));
+      if (!result.applied) {
+        put_back(r);
+        return false;
+      }
+    }
+    finish(r);
+    return true;
+  }
+
+  /// Chooses what this round works on: emptied directories first, then the deepest known ones.
+  void take_up(Round* r) {
+    while (!ready_.empty() && r->doomed.size() < batch_) {
+      r->doomed.push_back(ready_.back());
+      ready_.pop_back();
+    }
+    const size_t scans = directories_.size() > kMaxOpenDirectories ? 1 : kScansAtOnce;
+    while (!scan_.empty() && r->scanned.size() < std::min(scans, batch_) &&
+           r->doomed.size() < batch_) {
+      r->scanned.push_back(scan_.back());
+      scan_.pop_back();
+    }
+  }
+
+  Status read(Round* r) {
+    r->ticket = meta_.cache().ticket(meta_.store());
+    ReadRequest request;
+    request.join = true;
+    for (Directory* directory : r->doomed) {
+      request.keys.push_back(entry_key(directory->parent_ino, directory->name));
+    }
+    directory_of_.clear();
+    for (Directory* directory : r->scanned) {
+      Range range;
+      range.table = Table::kEntry;
+      range.a = directory->attr.ino;
+      const size_t room = batch_ - std::min(batch_, r->doomed.size());
+      range.limit = static_cast<uint32_t>(std::max<size_t>(room / r->scanned.size(), 1));
+      request.ranges.push_back(range);
+      directory_of_[directory->attr.ino] = directory;
+    }
+    Result<ReadResult> seen = meta_.store().read(ctx_, request);
+    if (!seen.ok()) return std::move(seen).error();
+    for (size_t i = 0; i < r->doomed.size(); ++i) {
+      judge_doomed(r->doomed[i], std::move(seen->records[i]), r);
+    }
+    for (size_t i = 0; i < r->scanned.size(); ++i) {
+      SKERRY_TRY(judge_page(r->scanned[i], std::move(seen->pages[i]), r));
+    }
+    return {};
+  }
+
+  void judge_doomed(Directory* directory, std::optional<Record> record, Round* r) {
+    r->gone.push_back(directory);
+    if (!record) return;  // removed or moved by somebody else
+    auto& entry = std::get<EntryRecord>(*record);
+    if (entry.attr.ino == directory->attr.ino)
+      r->directories.emplace_back(directory, std::move(entry));
+  }
+
+  Status judge_page(Directory* directory, RangePage page, Round* r) {
+    if (page.records.empty()) {
+      r->empty.push_back(directory);
+      return {};
+    }
+    SKERRY_TRY(check_access(ctx_.credentials, directory->attr, kRead | kExecute));
+    for (Record& record : page.records) {
+      auto& entry = std::get<EntryRecord>(record);
+      SKERRY_TRY(check_delete(ctx_.credentials, directory->attr, entry.attr));
+      if (entry.attr.is_dir()) {
+        r->found.emplace_back(directory, std::move(entry));
+        // Two names of one inode are removed one after the other.
+      } else if (!entry.linked || linked_inodes_.insert(entry.attr.ino).second) {
+        r->files.push_back(std::move(entry));
+      }
+    }
+    return {};
+  }
+
+  void put_back(const Round& r) {
+    linked_inodes_.clear();
+    // A directory that is not empty any more, or is gone, shows when it is listed again.
+    scan_.insert(scan_.end(), r.doomed.begin(), r.doomed.end());
+    scan_.insert(scan_.end(), r.scanned.begin(), r.scanned.end());
+  }
+
+  void finish(Round& r) {
+    linked_inodes_.clear();
+    for (const EntryRecord& entry : r.files) {
+      internal::forget_removed(meta_, r.ticket, entry.parent, entry.name, entry);
+    }
+    for (const auto& [directory, entry] : r.directories) {
+      internal::forget_removed(meta_, r.ticket, entry.parent, entry.name, entry);
+    }
+    progress_.entries += r.files.size() + r.directories.size();
+    ready_.insert(ready_.end(), r.empty.begin(), r.empty.end());
+    for (auto& [parent, entry] : r.found) add_directory(parent, entry);
+    // Those with subdirectories wait for them; the others are listed again at once.
+    for (Directory* directory : r.scanned) {
+      const bool is_empty = std::find(r.empty.begin(), r.empty.end(), directory) != r.empty.end();
+      if (!is_empty && directory->children == 0) scan_.push_back(directory);
+    }
+    for (Directory* directory : r.gone) {
+      Directory* parent = directory->parent;
+      directories_.erase(directory);
+      if (parent != nullptr && --parent->children == 0) scan_.push_back(parent);
+    }
+  }
+
+  const OpContext& ctx_;
+  Meta& meta_;
+  const Attributes parent_;  // of the top's directory
+  std::unordered_map<Directory*, std::unique_ptr<Directory>> directories_;
+  std::vector<Directory*> scan_;                      // to be listed; the deepest at the end
+  std::vector<Directory*> ready_;                     // seen empty
+  std::unordered_map<Ino, Directory*> directory_of_;  // of this round's scanned ones
+  std::unordered_set<Ino> linked_inodes_;             // in this round's commit
+  size_t batch_ = kBatch;
+  RemoveProgress progress_;
+};
+
+}  // namespace
+
+Status remove_tree(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name,
+                   const std::function<bool(const RemoveProgress&)>& progress) {
+  SKERRY_TRY(check_name(name));
+  Wanted wanted;
+  wanted.inodes = {dir};
+  wanted.entries = {{dir, name}};
+  SKERRY_ASSIGN(View view, look(ctx, meta, wanted, internal::Source::kCacheOrStore));
+  SKERRY_TRY(check_directory(ctx, view.inodes[0]));
+  if (!view.entries[0]) return Error(ENOENT);
+  const EntryRecord& top = *view.entries[0];
+  const Attributes& parent = view.inodes[0]->attr;
+  SKERRY_TRY(check_delete(ctx.credentials, parent, top.attr));
+  if (meta.options().read_only) return Error(EROFS, "the volume is open for reading only");
+  if (top.attr.is_dir()) return TreeRemoval(ctx, meta, parent, top).run(progress);
+  SKERRY_TRY(unlink(ctx, meta, dir, name));
+  if (progress && !progress({1})) return Error(ECANCELED, "removal stopped");
+  return {};
+}
+
+}  // namespace skerry::meta

@@ -1,0 +1,195 @@
+#include "object/decorators/retry_store.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace skerry {
+namespace {
+
+constexpr size_t kCompareBytes = 1 << 20;
+constexpr TimeNs kCancelCheckNs = 50'000'000;  // how late a cancelled wait may be noticed
+
+bool worth_retrying(int code) { return code == EIO || code == ETIMEDOUT; }
+
+bool worth_retrying(const Error& error) {
+  return error.retryable() || worth_retrying(error.code());
+}
+
+}  // namespace
+
+/// Counts the attempts of one call, and waits between them.
+class RetryObjectStore::Attempts {
+ public:
+  Attempts(const RetryObjectStore& store, const OpContext& ctx) : store_(store), ctx_(ctx) {}
+
+  /// True after a pause; false where there is no attempt or no time left.
+  bool another() {
+    const RetryOptions& options = store_.options_;
+    if (++made_ >= options.max_attempts || !ctx_.check().ok()) return false;
+    TimeNs bound = options.base_delay_ns;
+    for (uint32_t i = 1; i < made_ && bound < options.max_delay_ns; i++) bound *= 2;
+    bound = std::clamp<TimeNs>(bound, 1, std::max<TimeNs>(options.max_delay_ns, 1));
+    auto delay = static_cast<TimeNs>(store_.random_.next() % static_cast<uint64_t>(bound));
+    if (ctx_.deadline_ns != INT64_MAX && delay >= ctx_.deadline_ns - ctx_.clock->monotonic_ns())
+      return false;
+    while (delay > 0) {
+      TimeNs step = ctx_.cancel == nullptr ? delay : std::min(delay, kCancelCheckNs);
+      ctx_.clock->sleep_ns(step);
+      delay -= step;
+      if (!ctx_.check().ok()) return false;
+    }
+    return true;
+  }
+
+ private:
+  const RetryObjectStore& store_;
+  const OpContext& ctx_;
+  uint32_t made_ = 0;
+};
+
+/// For calls that may be repeated whatever became of the one before.
+template <typename Call>
+auto RetryObjectStore::run(const OpContext& ctx, Call call) -> decltype(call()) {
+  SKERRY_TRY(ctx.check());
+  Attempts attempts(*this, ctx);
+  bool maybe_applied = false;
+  while (true) {
+    auto result = call();
+    if (result.ok()) return result;
+    maybe_applied |= result.error().maybe_applied();
+    if (!worth_retrying(result.error()) || !attempts.another())
+      return std::move(result).error().set_maybe_applied(maybe_applied);
+  }
+}
+
+Status RetryObjectStore::put(const OpContext& ctx, std::string_view key,
+                             const std::vector<ByteView>& pieces, const PutOptions& options) {
+  if (options.if_absent) return put_if_absent(ctx, key, pieces, options);
+  return run(ctx, [&] { return base_->put(ctx, key, pieces, options); });
+}
+
+Status RetryObjectStore::put_if_absent(const OpContext& ctx, std::string_view key,
+                                       const std::vector<ByteView>& pieces,
+                                       const PutOptions& options) {
+  SKERRY_TRY(ctx.check());
+  Attempts attempts(*this, ctx);
+  bool maybe_applied = false;
+  while (true) {
+    Status status = base_->put(ctx, key, pieces, options);
+    if (status.ok()) return status;
+    maybe_applied |= status.error().maybe_applied();
+    bool exists = status.error().code() == EEXIST;
+    if (maybe_applied && (exists || worth_retrying(status.error()))) {
+      Result<Found> found = compare(ctx, key, pieces);
+      if (!found.ok()) return std::move(status).error().set_maybe_applied();
+      if (*found == Found::kSame) return {};
+      if (*found == Found::kOther)
+        return Error(EEXIST, "object " + std::string(key) + " exists in " + describe());
+    } else if (exists) {
+      return status;
+    }
+    if (!worth_retrying(status.error()) || !attempts.another())
+      return std::move(status).error().set_maybe_applied(maybe_applied);
+  }
+}
+
+Result<RetryObjectStore::Found> RetryObjectStore::compare(const OpContext& ctx,
+                                                          std::string_view key,
+                                                          const std::vector<ByteView>& pieces) {
+  Result<ObjectInfo> info = head(ctx, key);
+  if (!info.ok() && info.error().code() == ENOENT) return Found::kAbsent;
+  if (!info.ok()) return std::move(info).error();
+  uint64_t size_bytes = 0;
+  for (ByteView piece : pieces) size_bytes += piece.size();
+  if (info->size_bytes != size_bytes) return Found::kOther;
+
+  std::vector<std::byte> buffer(std::min<uint64_t>(kCompareBytes, size_bytes));
+  uint64_t offset = 0;
+  for (ByteView piece : pieces) {
+    while (!piece.empty()) {
+      MutableBytes block(buffer.data(), std::min(buffer.size(), piece.size()));
+      SKERRY_TRY(get(ctx, key, offset, block));
+      if (!std::equal(block.begin(), block.end(), piece.begin())) return Found::kOther;
+      piece = piece.subspan(block.size());
+      offset += block.size();
+    }
+  }
+  return Found::kSame;
+}
+
+Status RetryObjectStore::get(const OpContext& ctx, std::string_view key, uint64_t offset,
+                             MutableBytes out) {
+  return run(ctx, [&] { return base_->get(ctx, key, offset, out); });
+}
+
+Result<ObjectInfo> RetryObjectStore::head(const OpContext& ctx, std::string_view key) {
+  return run(ctx, [&] { return base_->head(ctx, key); });
+}
+
+Status RetryObjectStore::remove(const OpContext& ctx, std::string_view key) {
+  return run(ctx, [&] { return base_->remove(ctx, key); });
+}
+
+Result<std::vector<DeleteOutcome>> RetryObjectStore::remove_batch(
+    const OpContext& ctx, const std::vector<std::string>& keys) {
+  SKERRY_ASSIGN(std::vector<DeleteOutcome> outcomes,
+                run(ctx, [&] { return base_->remove_batch(ctx, keys); }));
+  Attempts attempts(*this, ctx);
+  while (true) {
+    std::vector<size_t> failed;
+    std::vector<std::string> again;
+    for (size_t i = 0; i < outcomes.size(); i++) {
+      if (!worth_retrying(outcomes[i].error)) continue;
+      failed.push_back(i);
+      again.push_back(outcomes[i].key);
+    }
+    if (failed.empty() || !attempts.another()) return outcomes;
+    auto retried = base_->remove_batch(ctx, again);
+    if (!retried.ok() || retried->size() != failed.size()) continue;
+    for (size_t i = 0; i < failed.size(); i++) outcomes[failed[i]].error = (*retried)[i].error;
+  }
+}
+
+Result<ObjectPage> RetryObjectStore::list(const OpContext& ctx, std::string_view prefix,
+                                          std::string_view start_after, uint32_t limit) {
+  return run(ctx, [&] { return base_->list(ctx, prefix, start_after, limit); });
+}
+
+/// One lost answer leaves an upload nobody completes; stores expire those.
+Result<std::string> RetryObjectStore::start_upload(const OpContext& ctx, std::string_view key,
+                                                   const PutOptions& options) {
+  return run(ctx, [&] { return base_->start_upload(ctx, key, options); });
+}
+
+Result<UploadedPart> RetryObjectStore::put_part(const OpContext& ctx, std::string_view key,
+                                                std::string_view upload_id, uint32_t number,
+                                                ByteView data) {
+  return run(ctx, [&] { return base_->put_part(ctx, key, upload_id, number, data); });
+}
+
+/// ENOENT after a lost answer: the upload is gone because it was completed, if the object is there
+/// (keys are never written twice).
+Status RetryObjectStore::complete_upload(const OpContext& ctx, std::string_view key,
+                                         std::string_view upload_id,
+                                         const std::vector<UploadedPart>& parts) {
+  bool lost = false;
+  return run(ctx, [&]() -> Status {
+    Status status = base_->complete_upload(ctx, key, upload_id, parts);
+    if (!status.ok() && status.error().code() == ENOENT && lost && head(ctx, key).ok()) return {};
+    lost |= !status.ok() && status.error().maybe_applied();
+    return status;
+  });
+}
+
+Status RetryObjectStore::abort_upload(const OpContext& ctx, std::string_view key,
+                                      std::string_view upload_id) {
+  bool lost = false;
+  return run(ctx, [&]() -> Status {
+    Status status = base_->abort_upload(ctx, key, upload_id);
+    if (!status.ok() && status.error().code() == ENOENT && lost) return {};
+    lost |= !status.ok() && status.error().maybe_applied();
+    return status;
+  });
+}
+
+}  // namespace skerry

@@ -1,0 +1,169 @@
+#include "vfs/options.h"
+
+#include <charconv>
+#include <functional>
+#include <limits>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace skerry::vfs {
+namespace {
+
+constexpr size_t kMaxOptions = 64;
+constexpr size_t kMaxOptionBytes = 4096;
+
+struct Option {
+  std::string_view key;
+  std::function<Status(std::string_view)> set;
+};
+
+/// The number at the start of `text`; the rest stays in `*suffix`.
+Result<uint64_t> leading_number(std::string_view text, std::string_view* suffix) {
+  uint64_t number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc()) return Error(EINVAL, "\"" + std::string(text) + "\" is not a number");
+  *suffix = text.substr(static_cast<size_t>(end - text.data()));
+  return number;
+}
+
+template <typename T>
+std::function<Status(std::string_view)> size_between(uint64_t least, uint64_t most, T* out) {
+  return [=](std::string_view text) -> Status {
+    SKERRY_ASSIGN(uint64_t size, parse_size(text));
+    if (size < least || size > most) {
+      return Error(EINVAL, "\"" + std::string(text) + "\" is not between " + std::to_string(least) +
+                               " and " + std::to_string(most));
+    }
+    *out = static_cast<T>(size);
+    return {};
+  };
+}
+
+std::function<Status(std::string_view)> flag(bool* out) {
+  return [=](std::string_view text) -> Status {
+    if (text != "0" && text != "1") {
+      return Error(EINVAL, "\"" + std::string(text) + "\" is neither 0 nor 1");
+    }
+    *out = text == "1";
+    return {};
+  };
+}
+
+std::function<Status(std::string_view)> duration(TimeNs* out) {
+  return [=](std::string_view text) -> Status {
+    SKERRY_ASSIGN(*out, parse_duration(text));
+    return {};
+  };
+}
+
+Status unknown(std::string_view key, const std::vector<Option>& known) {
+  std::string keys;
+  for (const Option& option : known) {
+    if (!keys.empty()) keys += ", ";
+    keys += option.key;
+  }
+  return Error(EINVAL, "unknown option \"" + std::string(key) + "\"; known are: " + keys);
+}
+
+Status parse(const char* const* options, const std::vector<Option>& known) {
+  if (options == nullptr) return {};
+  for (size_t i = 0; options[i] != nullptr; i++) {
+    if (i == kMaxOptions) return Error(EINVAL, "too many options");
+    std::string_view text(options[i]);
+    if (text.size() > kMaxOptionBytes) return Error(EINVAL, "an option is too long");
+    size_t equals = text.find('=');
+    if (equals == std::string_view::npos) {
+      return Error(EINVAL, "option \"" + std::string(text) + "\" is not of the form key=value");
+    }
+    std::string_view key = text.substr(0, equals);
+    const Option* found = nullptr;
+    for (const Option& option : known)
+      if (option.key == key) found = &option;
+    if (found == nullptr) return unknown(key, known);
+    Status set = found->set(text.substr(equals + 1));
+    if (!set.ok()) return std::move(set).error().with_context("option " + std::string(key));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<uint64_t> parse_size(std::string_view text) {
+  std::string_view suffix;
+  SKERRY_ASSIGN(uint64_t number, leading_number(text, &suffix));
+  unsigned shift = 0;
+  if (suffix == "K") {
+    shift = 10;
+  } else if (suffix == "M") {
+    shift = 20;
+  } else if (suffix == "G") {
+    shift = 30;
+  } else if (suffix == "T") {
+    shift = 40;
+  } else if (!suffix.empty()) {
+    return Error(EINVAL, "\"" + std::string(text) + "\" is not a size; write 4096, 64K, 4M, 1G");
+  }
+  if (number > (std::numeric_limits<uint64_t>::max() >> shift)) {
+    return Error(EINVAL, "\"" + std::string(text) + "\" is too large");
+  }
+  return number << shift;
+}
+
+Result<TimeNs> parse_duration(std::string_view text) {
+  std::string_view suffix;
+  SKERRY_ASSIGN(uint64_t number, leading_number(text, &suffix));
+  TimeNs unit = 0;
+  if (suffix == "ms") {
+    unit = 1'000'000;
+  } else if (suffix == "s" || suffix.empty()) {
+    unit = 1'000'000'000;
+  } else if (suffix == "m") {
+    unit = TimeNs{60} * 1'000'000'000;
+  } else {
+    return Error(EINVAL, "\"" + std::string(text) + "\" is not a duration; write 500ms, 60s, 2m");
+  }
+  constexpr TimeNs kLongest = TimeNs{365} * 86400 * 1'000'000'000;
+  if (number == 0 || number > static_cast<uint64_t>(kLongest / unit)) {
+    return Error(EINVAL, "\"" + std::string(text) + "\" is not between 1ms and a year");
+  }
+  return static_cast<TimeNs>(number) * unit;
+}
+
+Result<FormatOptions> parse_format_options(const char* const* options) {
+  FormatOptions out;
+  SKERRY_TRY(
+      parse(options, {
+                         {"storage",
+                          [&](std::string_view text) -> Status {
+                            if (text.empty()) return Error(EINVAL, "an empty URL");
+                            out.storage = text;
+                            return {};
+                          }},
+                         {"block_size", size_between(64u << 10, 16u << 20, &out.block_bytes)},
+                         {"inline", size_between(0, 64u << 10, &out.inline_bytes)},
+                         {"durable", flag(&out.durable)},
+                         {"timeout", duration(&out.timeout_ns)},
+                     }));
+  return out;
+}
+
+Result<VolumeOptions> parse_volume_options(const char* const* options) {
+  VolumeOptions out;
+  constexpr uint64_t kMostMemory = uint64_t{1} << 46;
+  SKERRY_TRY(parse(
+      options, {
+                   {"cache_size", size_between(0, kMostMemory, &out.cache_bytes)},
+                   {"write_buffer", size_between(1u << 20, kMostMemory, &out.write_buffer_bytes)},
+                   {"readahead", size_between(0, uint64_t{1} << 30, &out.readahead_bytes)},
+                   {"io_threads", size_between(1, 256, &out.io_threads)},
+                   {"timeout", duration(&out.timeout_ns)},
+                   {"read_only", flag(&out.read_only)},
+                   {"durable", flag(&out.durable)},
+                   {"background", flag(&out.background)},
+                   {"metadata_cache", size_between(0, uint64_t{1} << 28, &out.metadata_cache)},
+               }));
+  return out;
+}
+
+}  // namespace skerry::vfs

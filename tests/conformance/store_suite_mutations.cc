@@ -1,0 +1,293 @@
+// What a commit does.
+
+#include "conformance/store_fixture.h"
+
+namespace skerry::meta {
+
+STORE_TEST("every kind of record is stored whole", "") {
+  StoreUser s(world);
+  world.clock.fixed_ns = 5555;
+  EntryRecord entry = file_entry(1, std::string("a\0\xff", 3), 10, 3);
+  entry.attr.type = FileType::kCharDevice;
+  entry.attr.mode = 07777;
+  entry.attr.uid = UINT32_MAX;
+  entry.attr.gid = 7;
+  entry.attr.nlink = 1;
+  entry.attr.flags = kFlagInline;
+  entry.attr.rdev = UINT64_MAX;
+  entry.attr.length = kMaxFileSize;
+  entry.attr.atime_ns = -1;
+  entry.attr.mtime_ns = INT64_MIN;
+  entry.attr.btime_ns = INT64_MAX;
+  InodeRecord inode{entry.attr};
+  inode.attr.ino = 11;
+  OrphanRecord orphan{inode.attr, 0};
+  orphan.attr.ino = 12;
+  const std::vector<Extent> extents = {{1, 2, 3, 4, 5, 6, 7}, {kChunkSize - 1, 1, 0, 0, 0, 0, 0}};
+  const std::vector<Record> records = {VolumeRecord{"name", std::string("v\0w", 3), 9, 2},
+                                       entry,
+                                       inode,
+                                       orphan,
+                                       LinkRecord{11, 1, "l"},
+                                       DirStatRecord{5, 1, -7, -2, 3},
+                                       ExtentRecord{10, 2, 3, extents},
+                                       ObjectRecord{77, 4},
+                                       InlineRecord{10, 0xffffffff, std::string("\0\1", 2)},
+                                       SymlinkRecord{13, "../t"},
+                                       XattrRecord{10, "user.x", ""},
+                                       ClientRecord{7, 5555, 3, 4, "host", 99, "0.1"},
+                                       PinRecord{7, 12},
+                                       GarbageRecord{2, 78},
+                                       UsageRecord{1, 7, -5, 6}};
+  for (const Record& record : records) {
+    s.apply({Put{record}});
+    auto stored = s.get(key_of(record));
+    CAPTURE(record.index());
+    REQUIRE(stored.has_value());
+    CHECK(*stored == record);
+    s.apply({Put{record}});  // replaces
+    CHECK(*s.get(key_of(record)) == record);
+    s.apply({Delete{key_of(record)}});
+    CHECK_FALSE(s.get(key_of(record)).has_value());
+    s.apply({Delete{key_of(record)}});
+  }
+}
+
+STORE_TEST("a linked entry holds inode and type alone", "") {
+  StoreUser s(world);
+  EntryRecord linked = file_entry(1, "l", 20, 3);
+  linked.linked = true;
+  s.apply({Put{linked}});
+  EntryRecord stored = s.at<EntryRecord>(entry_key(1, "l"));
+  CHECK(stored.linked);
+  CHECK(stored.version == 3);
+  CHECK(stored.attr.version == 3);
+  CHECK(stored.attr.ino == 20);
+  CHECK(stored.attr.mode == 0);
+  CHECK_FALSE(s.home(20).has_value());
+}
+
+STORE_TEST("client, orphan and garbage get the server's time and epoch", "") {
+  StoreUser s(world);
+  world.clock.fixed_ns = 123456;
+  s.apply({Put{ClientRecord{7, 1}}});
+  CHECK(s.at<ClientRecord>(client_key(7)).heartbeat_ns == 123456);
+  CHECK(s.read({}).server_time_ns == 123456);
+  OrphanRecord orphan;
+  orphan.attr.ino = 12;
+  orphan.epoch = 99;
+  s.apply({Put{orphan}, Put{GarbageRecord{kCurrentEpoch, 5}}});
+  CHECK(s.at<OrphanRecord>(orphan_key(12)).epoch == 0);
+  CHECK(s.get(garbage_key(0, 5)).has_value());
+  auto outcomes = s.apply({AddNumber{kVolumeEpoch, 4}, Put{orphan},
+                           Put{GarbageRecord{kCurrentEpoch, 6}}, Put{GarbageRecord{2, 7}}});
+  CHECK(outcomes[0].number == 0);
+  CHECK(s.at<OrphanRecord>(orphan_key(12)).epoch == 4);
+  CHECK(s.get(garbage_key(4, 6)).has_value());
+  CHECK(s.get(garbage_key(2, 7)).has_value());
+}
+
+STORE_TEST("delete range by a, b and c", "") {
+  StoreUser s(world);
+  for (uint64_t chunk : {0, 1, 2}) {
+    for (uint64_t seq : {1, 2, 3}) s.apply({Put{ExtentRecord{10, chunk, seq, {}}}});
+  }
+  s.apply({Put{ExtentRecord{11, 0, 1, {}}}, Put{XattrRecord{10, "a", ""}},
+           Put{XattrRecord{11, "a", ""}}, Put{file_entry(4, "a", 20)},
+           Put{file_entry(5, "a", 21)}});
+  auto count = [&] { return s.range({Table::kExtent, 1, 10}).records.size(); };
+  s.apply({DeleteRange{Table::kExtent, 10, 1, 2}});
+  CHECK(count() == 7);
+  s.apply({DeleteRange{Table::kExtent, 10, 1, std::nullopt}});
+  CHECK(count() == 6);
+  s.apply({DeleteRange{Table::kExtent, 10, std::nullopt, 1}});
+  CHECK(count() == 4);
+  s.apply({DeleteRange{Table::kExtent, 10}});
+  CHECK(count() == 0);
+  CHECK(s.range({Table::kExtent, 1, 11}).records.size() == 1);
+  s.apply({DeleteRange{Table::kXattr, 10}, DeleteRange{Table::kEntry, 4}});
+  CHECK_FALSE(s.get(xattr_key(10, "a")).has_value());
+  CHECK(s.get(xattr_key(11, "a")).has_value());
+  CHECK_FALSE(s.home(20).has_value());
+  CHECK(s.home(21).has_value());
+}
+
+STORE_TEST("patch changes attributes wherever they are", "") {
+  StoreUser s(world);
+  InodeRecord inode{file_entry(1, "", 20, 8).attr};
+  OrphanRecord orphan{file_entry(1, "", 21, 9).attr, 0};
+  s.apply({Put{file_entry(1, "a", 10, 7)}, Put{inode}, Put{orphan}});
+  Patch patch;
+  patch.mode = 06755;
+  patch.uid = 1;
+  patch.gid = 2;
+  patch.length = 100;
+  patch.atime_ns = 1;
+  patch.mtime_ns = 2;
+  patch.ctime_ns = 3;
+  patch.max_length = 50;
+  patch.max_mtime_ns = 20;
+  patch.max_ctime_ns = 1;
+  patch.clear_mode = 06000;
+  patch.set_flags = 4;
+  patch.add_nlink = 2;
+  for (Ino ino : {10, 20, 21}) {
+    patch.ino = ino;
+    const uint64_t version = s.home(ino)->attr.version;
+    auto outcomes = s.apply({patch});
+    CHECK(outcomes[0].version == version + 1);
+    CHECK(outcomes[0].number == 0);
+    const Attributes attr = s.home(ino)->attr;
+    CHECK(attr.mode == 0755);
+    CHECK(attr.uid == 1);
+    CHECK(attr.gid == 2);
+    CHECK(attr.length == 100);
+    CHECK(attr.atime_ns == 1);
+    CHECK(attr.mtime_ns == 20);
+    CHECK(attr.ctime_ns == 3);
+    CHECK(attr.flags == 4);
+    CHECK(attr.nlink == 3);
+    CHECK(attr.version == version + 1);
+    Patch back;
+    back.ino = ino;
+    back.max_length = 200;
+    back.clear_flags = 4;
+    back.add_nlink = -1;
+    CHECK(s.apply({back})[0].number == 100);
+    CHECK(s.home(ino)->attr.length == 200);
+    CHECK(s.home(ino)->attr.flags == 0);
+    CHECK(s.home(ino)->attr.nlink == 2);
+  }
+  CHECK(s.at<EntryRecord>(entry_key(1, "a")).version == 9);
+  CHECK(s.commit({}, {Patch{99}}).failed_mutation == 0);
+}
+
+STORE_TEST("dirstat: sums and maxima, conflict without a record", "") {
+  StoreUser s(world);
+  CHECK(s.commit({}, {AddDirStat{5, 0, 1, 1, 1}}).failed_mutation == 0);
+  s.apply({Put{DirStatRecord{5, 0, 100, 0, 0}}});
+  s.apply({AddDirStat{5, 0, 50, 1, 2}, AddDirStat{5, 0, 150, -3, 1}});
+  CHECK(s.at<DirStatRecord>(dirstat_key(5, 0)) == DirStatRecord{5, 0, 150, -2, 3});
+  CHECK(s.commit({}, {AddDirStat{5, 1, 1, 1, 1}}).failed_mutation == 0);
+}
+
+STORE_TEST("write: extents, length, times, mode", "") {
+  StoreUser s(world);
+  EntryRecord entry = file_entry(1, "a", 10, 7);
+  entry.attr.mode = 04755;
+  s.apply({Put{entry}});
+  WriteData write;
+  write.ino = 10;
+  write.offset = 1000;
+  write.length = 10;
+  write.pieces = {Extent{0, 10, 99, 5, 10, 0, 0xabc}};
+  write.mtime_ns = 500;
+  write.clear_mode = 06000;
+  auto outcome = s.apply({write})[0];
+  CHECK(outcome.number == 0);
+  CHECK(outcome.version == 8);
+  Attributes attr = s.home(10)->attr;
+  CHECK(attr.length == 1010);
+  CHECK(attr.mtime_ns == 500);
+  CHECK(attr.ctime_ns == 500);
+  CHECK(attr.mode == 0755);
+  CHECK(s.at<ExtentRecord>(extent_key(10, 0, 8)).extents ==
+        std::vector<Extent>{Extent{1000, 10, 99, 5, 10, 0, 0xabc}});
+  write.offset = 0;
+  write.mtime_ns = 400;
+  CHECK(s.apply({write})[0].number == 1010);
+  attr = s.home(10)->attr;
+  CHECK(attr.length == 1010);
+  CHECK(attr.mtime_ns == 500);
+  write.offset = 5000;
+  write.extend = false;
+  s.apply({write});
+  CHECK(s.home(10)->attr.length == 1010);
+  write.ino = 11;
+  CHECK(s.commit({}, {write}).failed_mutation == 0);
+}
+
+STORE_TEST("write: inline data is in the way unless replaced", "") {
+  StoreUser s(world);
+  EntryRecord entry = file_entry(1, "a", 10);
+  entry.attr.flags = kFlagInline | 8;
+  entry.attr.length = 3;
+  s.apply({Put{entry}, Put{InlineRecord{10, 1, "abc"}}});
+  WriteData write;
+  write.ino = 10;
+  write.length = 1;
+  CHECK(s.commit({}, {write}).failed_mutation == 0);
+  write.replace_inline = true;
+  s.apply({write});
+  CHECK(s.home(10)->attr.flags == 8);
+  CHECK_FALSE(s.get(inline_key(10)).has_value());
+  s.apply({write});
+}
+
+STORE_TEST("append lands at the length, cut at a chunk's end with one more reference", "") {
+  StoreUser s(world);
+  EntryRecord entry = file_entry(1, "a", 10);
+  entry.attr.length = kChunkSize - 4;
+  s.apply({Put{entry}});
+  WriteData write;
+  write.ino = 10;
+  write.append = true;
+  write.offset = 12345;  // does not count
+  write.length = 12;
+  write.pieces = {Extent{0, 2, 50, 0, 2, 0, 1}, Extent{2, 10, 51, 7, 20, 3, 2}};
+  auto outcome = s.apply({write})[0];
+  CHECK(outcome.number == kChunkSize - 4);
+  CHECK(s.home(10)->attr.length == kChunkSize + 8);
+  CHECK(s.at<ExtentRecord>(extent_key(10, 0, 2)).extents ==
+        std::vector<Extent>{Extent{kChunkSize - 4, 2, 50, 0, 2, 0, 1},
+                            Extent{kChunkSize - 2, 2, 51, 7, 20, 3, 2}});
+  CHECK(s.at<ExtentRecord>(extent_key(10, 1, 2)).extents ==
+        std::vector<Extent>{Extent{0, 8, 51, 7, 20, 5, 2}});
+  CHECK(s.at<ObjectRecord>(object_key(51)).references == 2);
+  CHECK_FALSE(s.get(object_key(50)).has_value());
+  write.length = kMaxFileSize;
+  CommitRequest request;
+  request.mutations = {write};
+  CHECK(s.store->commit(world.ctx, request).error().code() == EFBIG);
+  CHECK(s.home(10)->attr.length == kChunkSize + 8);
+}
+
+STORE_TEST("object references: absent is one, none is garbage", "") {
+  StoreUser s(world);
+  s.apply({AddNumber{kVolumeEpoch, 3}});
+  s.apply({AddObjectReferences{5, 2}});
+  CHECK(s.at<ObjectRecord>(object_key(5)).references == 3);
+  s.apply({AddObjectReferences{5, -2}});
+  CHECK_FALSE(s.get(object_key(5)).has_value());
+  CHECK(s.range({Table::kGarbage, 0}).records.empty());
+  s.apply({AddObjectReferences{5, -1}});
+  CHECK(s.get(garbage_key(3, 5)).has_value());
+  s.apply({AddObjectReferences{6, 1}, AddObjectReferences{6, -5}});
+  CHECK_FALSE(s.get(object_key(6)).has_value());
+  CHECK(s.get(garbage_key(3, 6)).has_value());
+}
+
+STORE_TEST("usage and numbers", "") {
+  StoreUser s(world);
+  s.apply({AddUsage{0, 1, 100, 1}, AddUsage{0, 1, -30, 0}, AddUsage{0, 2, 5, 5}});
+  CHECK(s.at<UsageRecord>(usage_key(0, 1)) == UsageRecord{0, 1, 70, 1});
+  CHECK(s.at<UsageRecord>(usage_key(0, 2)) == UsageRecord{0, 2, 5, 5});
+  auto outcomes = s.apply({AddNumber{"n", 5}, AddNumber{"n", 2}});
+  CHECK(outcomes[0].number == 0);
+  CHECK(outcomes[1].number == 5);
+  CHECK(s.at<VolumeRecord>(volume_key("n")) == VolumeRecord{"n", "", 7, 2});
+  s.apply({AddNumber{"n", UINT64_MAX}});
+  CHECK(s.at<VolumeRecord>(volume_key("n")).number == 6);
+}
+
+STORE_TEST("durable commits and sync", "") {
+  StoreUser s(world);
+  CHECK(s.commit({}, {AddNumber{"n", 5}}, Durability::kDurable).applied);
+  CHECK(s.commit({ExpectAbsent{volume_key("n")}}, {}, Durability::kDurable).failed_expectation ==
+        0);
+  CHECK(s.store->sync(world.ctx).ok());
+  StoreUser other(world);
+  CHECK(other.at<VolumeRecord>(volume_key("n")).number == 5);
+}
+
+}  // namespace skerry::meta

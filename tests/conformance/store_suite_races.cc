@@ -1,0 +1,152 @@
+// Many threads and clients at once.
+
+#include <atomic>
+#include <thread>
+
+#include "conformance/store_fixture.h"
+
+namespace skerry::meta {
+
+namespace {
+
+constexpr int kThreads = 8;
+
+void in_threads(const std::function<void(int)>& body) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) threads.emplace_back(body, i);
+  for (auto& thread : threads) thread.join();
+}
+
+}  // namespace
+
+STORE_TEST("racing creators: one wins each name, counters are exact", "") {
+  StoreUser a(world), b(world);
+  a.apply({Put{DirStatRecord{5, 0, 0, 0, 0}}});
+  constexpr int kNames = 60;
+  std::atomic<int> winners{0}, failures{0};
+  in_threads([&](int thread) {
+    StoreUser& user = thread % 2 == 0 ? a : b;
+    for (int i = 0; i < kNames; ++i) {
+      const Ino ino = 1000 + static_cast<Ino>(i * kThreads + thread);
+      const std::string name = "n" + std::to_string(i);
+      auto result = user.commit({ExpectAbsent{entry_key(5, name)}},
+                                {Put{file_entry(5, name, ino)}, AddDirStat{5, 0, i, 0, 1},
+                                 AddUsage{0, 1, 10, 1}, AddNumber{"made", 1}},
+                                i % 20 == 0 ? Durability::kDurable : Durability::kVisible);
+      if (result.applied) {
+        ++winners;
+      } else if (result.failed_expectation != 0) {
+        ++failures;
+      }
+    }
+  });
+  CHECK(winners == kNames);
+  CHECK(failures == 0);
+  CHECK(a.range({Table::kEntry, 1, 5}).records.size() == kNames);
+  CHECK(a.at<DirStatRecord>(dirstat_key(5, 0)).entries == kNames);
+  CHECK(b.at<UsageRecord>(usage_key(0, 1)).inodes == kNames);
+  CHECK(b.at<VolumeRecord>(volume_key("made")).number == kNames);
+}
+
+STORE_TEST("create and rmdir exclude each other", "") {
+  StoreUser a(world), b(world);
+  for (Ino dir = 100; dir < 120; ++dir) {
+    a.apply({Put{DirStatRecord{dir, 0, 0, 0, 0}}});
+    std::atomic<int> created{0}, removed{0};
+    in_threads([&](int thread) {
+      StoreUser& user = thread % 2 == 0 ? a : b;
+      if (thread < 2) {
+        if (user.commit({ExpectEmpty{Table::kEntry, dir}, ExpectExists{dirstat_key(dir, 0)}},
+                        {DeleteRange{Table::kDirStat, dir}})
+                .applied) {
+          ++removed;
+        }
+      } else {
+        const std::string name = std::to_string(thread);
+        if (user.commit({ExpectAbsent{entry_key(dir, name)}},
+                        {Put{file_entry(dir, name, dir * 100 + static_cast<Ino>(thread))},
+                         AddDirStat{dir, 0, 1, 0, 1}})
+                .applied) {
+          ++created;
+        }
+      }
+    });
+    CHECK(removed <= 1);
+    CHECK((removed == 1) == (created == 0));
+    CHECK(a.range({Table::kEntry, 1, dir}).records.size() == static_cast<size_t>(created));
+  }
+}
+
+STORE_TEST("appends never overlap", "") {
+  StoreUser a(world), b(world);
+  a.apply({Put{file_entry(1, "log", 10)}});
+  in_threads([&](int thread) {
+    StoreUser& user = thread % 2 == 0 ? a : b;
+    for (int i = 0; i < 20; ++i) {
+      WriteData write;
+      write.ino = 10;
+      write.append = true;
+      write.length = 7;
+      write.pieces = {Extent{0, 7, static_cast<ObjectId>(1 + thread * 20 + i), 0, 7, 0, 0}};
+      user.commit({}, {write});
+    }
+  });
+  RangePage page = a.range({Table::kExtent, 2, 10, 0});
+  REQUIRE(page.records.size() == kThreads * 20);
+  for (size_t i = 0; i < page.records.size(); ++i) {
+    CHECK(std::get<ExtentRecord>(page.records[i]).extents[0].chunk_offset == 7 * i);
+  }
+}
+
+STORE_TEST("a read is one snapshot", "") {
+  StoreUser a(world), b(world);
+  a.apply({AddNumber{"x", 1}, AddNumber{"y", 1}});
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    while (!stop) b.commit({}, {AddNumber{"x", 1}, AddNumber{"y", 1}});
+  });
+  for (int i = 0; i < 300; ++i) {
+    ReadResult result = a.read({{volume_key("x"), volume_key("y")}, {{Table::kVolume, 0}}, {}});
+    const uint64_t x = std::get<VolumeRecord>(*result.records[0]).number;
+    CHECK(std::get<VolumeRecord>(*result.records[1]).number == x);
+    CHECK(std::get<VolumeRecord>(result.pages[0].records[0]).number == x);
+  }
+  stop = true;
+  writer.join();
+}
+
+STORE_TEST("generation is bumped before another's commit returns", "") {
+  StoreUser a(world), b(world);
+  a.apply({AddNumber{"x", 1}});
+  std::atomic<bool> stop{false};
+  // Commits of its own must not hide those of the other.
+  std::thread own([&] {
+    while (!stop) a.commit({}, {AddNumber{"mine", 1}});
+  });
+  for (int i = 0; i < 200; ++i) {
+    const uint64_t before = a.store->generation();
+    b.commit({}, {AddNumber{"x", 1}});
+    CHECK(a.store->generation() != before);
+  }
+  stop = true;
+  own.join();
+  const uint64_t settled = a.store->generation();
+  a.commit({}, {AddNumber{"mine", 1}});
+  CHECK(a.store->generation() == settled);
+}
+
+STORE_TEST("own commits of many threads leave the generation alone", "") {
+  StoreUser a(world);
+  a.apply({AddNumber{"x", 1}});
+  const uint64_t before = a.store->generation();
+  std::atomic<int> changes{0};
+  in_threads([&](int thread) {
+    for (int i = 0; i < 50; ++i) {
+      if (thread % 2 == 0) a.commit({}, {AddNumber{"x", 1}});
+      if (a.store->generation() != before) ++changes;
+    }
+  });
+  CHECK(changes == 0);
+}
+
+}  // namespace skerry::meta

@@ -1,0 +1,126 @@
+#include "support/test_volume.h"
+
+namespace skerry::meta {
+
+namespace {
+
+std::set<ObjectId> named(TestClient& client, ObjectId first = 0, ObjectId last = INT64_MAX) {
+  std::set<ObjectId> ids;
+  auto visit = [&](ObjectId id) { ids.insert(id); };
+  REQUIRE(for_each_object(client.ctx, *client.meta, first, last, visit).ok());
+  return ids;
+}
+
+ObjectId floor_of(TestClient& client) {
+  auto floor = uncommitted_floor(client.ctx, *client.meta);
+  REQUIRE(floor.ok());
+  return *floor;
+}
+
+}  // namespace
+
+TEST_CASE("gc: names objects of extents, of orphans and of garbage, and no others", "[meta][gc]") {
+  TestVolume volume;
+  TestObjects objects;
+  auto client = volume.open();
+  const auto ids = volume.take_objects(5, objects);
+  const Ino ino = volume.add_file("live", {ids[0]});
+  volume.add_file("orphan", {ids[1]});
+  volume.unlink("orphan");
+  volume.commit({Put{GarbageRecord{kCurrentEpoch, ids[2]}},
+                 Put{ExtentRecord{ino, 3, 1, {TestVolume::extent(0, 0, 50)}}}});
+  CHECK(named(*client) == std::set<ObjectId>{ids[0], ids[1], ids[2]});
+  CHECK(named(*client, ids[1], ids[1]) == std::set<ObjectId>{ids[1]});
+  CHECK(named(*client, ids[3], ids[4]).empty());
+}
+
+TEST_CASE("gc: any read that fails aborts the scan (gc deleting after a failed scan)",
+          "[meta][gc]") {
+  TestVolume volume;
+  TestObjects objects;
+  auto client = volume.open();
+  volume.add_file("f", volume.take_objects(3000, objects));
+  int failing = 0;
+  for (;; ++failing) {
+    int reads = 0;
+    client->store->on_read = [&](const ReadRequest&) -> Status {
+      if (reads++ == failing) return Error(EIO, "the scan broke");
+      return {};
+    };
+    auto floor = uncommitted_floor(client->ctx, *client->meta);
+    Status scan;
+    if (floor.ok()) {
+      scan = for_each_object(client->ctx, *client->meta, 0, *floor, [](ObjectId) {});
+    }
+    if (reads <= failing) {
+      CHECK(floor.ok());
+      CHECK(scan.ok());
+      break;
+    }
+    CHECK((!floor.ok() || !scan.ok()));
+  }
+  CHECK(failing >= 7);  // two for the floor, three pages of extents, objects, garbage
+}
+
+TEST_CASE("gc: an object that is shared or turns to garbage behind the scan is still named",
+          "[meta][gc]") {
+  TestVolume volume;
+  TestObjects objects;
+  auto client = volume.open();
+  const Ino early = volume.add_file("early", {});
+  const auto fill = volume.take_objects(1500, objects);
+  volume.add_file("fill", fill);
+  const auto ids = volume.take_objects(2, objects);
+  const Ino late = volume.add_file("late", ids);
+  int reads = 0;
+  client->store->on_read = [&](const ReadRequest&) -> Status {
+    if (++reads != 2) return {};  // the first page is past `early`
+    volume.commit({Put{ExtentRecord{early, 0, 1, {TestVolume::extent(ids[0], 0, 100)}}},
+                   AddObjectReferences{ids[0], 1}, Delete{extent_key(late, 0, 2)},
+                   AddObjectReferences{ids[1], -1}});
+    return {};
+  };
+  const auto all = named(*client);
+  CHECK(all.contains(ids[0]));
+  CHECK(all.contains(ids[1]));
+}
+
+TEST_CASE("gc: the floor is the oldest session's first object", "[meta][gc]") {
+  TestVolume volume;
+  TestObjects objects;
+  auto old = volume.open();
+  const ObjectId start = floor_of(*old);
+  volume.take_objects(100, objects);
+  auto young = volume.open();
+  CHECK(floor_of(*young) == start);
+  volume.commit({Delete{client_key(old->id())}});
+  CHECK(floor_of(*young) == start + 100);
+}
+
+TEST_CASE("gc: a client that registers while the floor is read uploads above it", "[meta][gc]") {
+  TestVolume volume;
+  TestObjects objects;
+  auto client = volume.open();
+  volume.commit({Delete{client_key(client->id())}});  // nobody bounds the floor
+  std::unique_ptr<TestClient> other;
+  int reads = 0;
+  SECTION("before the first read") {
+    client->store->on_read = [&](const ReadRequest&) -> Status {
+      if (++reads == 1) other = volume.open();
+      return {};
+    };
+  }
+  SECTION("between the counter and the clients") {
+    client->store->on_read = [&](const ReadRequest&) -> Status {
+      if (++reads == 2) other = volume.open();
+      return {};
+    };
+  }
+  const ObjectId floor = floor_of(*client);
+  REQUIRE(other != nullptr);
+  auto id = other->meta->next_object(other->ctx);
+  REQUIRE(id.ok());
+  CHECK(*id >= floor);
+}
+
+}  // namespace skerry::meta

@@ -1,0 +1,237 @@
+#include <catch2/catch.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "object/decorators/counting_store.h"
+#include "object/decorators/fault_store.h"
+#include "object/decorators/retry_store.h"
+#include "object/memory/memory_store.h"
+
+using namespace skerry;
+
+namespace {
+
+using Decision = ObjectFaults::Decision;
+
+class FakeClock final : public Clock {
+ public:
+  TimeNs now_ns() override { return now_; }
+  TimeNs monotonic_ns() override { return now_; }
+  void sleep_ns(TimeNs duration) override {
+    now_ += duration;
+    sleeps_.push_back(duration);
+  }
+  std::vector<TimeNs> sleeps_;
+
+ private:
+  TimeNs now_ = 1'000'000'000;
+};
+
+class LongestFirstPause final : public Random {
+ public:
+  uint64_t next() override { return 49'999'999; }
+};
+
+/// Follows a list of decisions, then passes.
+class Script final : public ObjectFaults {
+ public:
+  Decision before(const char* op, std::string_view) override {
+    ops.emplace_back(op);
+    if (ops.size() > decisions.size()) return {};
+    return decisions[ops.size() - 1];
+  }
+  std::vector<Decision> decisions;
+  std::vector<std::string> ops;
+};
+
+struct Stack {
+  FakeClock clock;
+  LongestFirstPause random;
+  Script script;
+  std::shared_ptr<MemoryObjectStore> memory = std::make_shared<MemoryObjectStore>(clock);
+  std::shared_ptr<FaultObjectStore> faulty = std::make_shared<FaultObjectStore>(memory, script);
+  RetryObjectStore retry{faulty, random};
+  OpContext ctx = context();
+
+  OpContext context() {
+    OpContext c;
+    c.clock = &clock;
+    return c;
+  }
+  Status put(ObjectStore& store, const std::string& data, bool if_absent = false) {
+    PutOptions options;
+    options.if_absent = if_absent;
+    return store.put(ctx, "k", {as_bytes(data)}, options);
+  }
+  std::string stored() {
+    auto info = memory->head(ctx, "k");
+    if (!info.ok()) return "(none)";
+    std::string data(info->size_bytes, '\0');
+    if (!memory->get(ctx, "k", 0, std::as_writable_bytes(std::span(data))).ok()) return "(error)";
+    return data;
+  }
+};
+
+const Decision kBefore{Decision::kFailBefore, EIO, true};
+const Decision kAfter{Decision::kFailAfter, ETIMEDOUT, true};
+
+}  // namespace
+
+TEST_CASE("fault store: before, after and corrupt do what they say", "[object]") {
+  Stack s;
+  s.script.decisions = {kBefore, kAfter, {Decision::kCorruptRead}, kAfter};
+  Status before = s.put(*s.faulty, "data");
+  REQUIRE_FALSE(before.ok());
+  CHECK(before.error().code() == EIO);
+  CHECK(before.error().retryable());
+  CHECK_FALSE(before.error().maybe_applied());
+  CHECK(s.stored() == "(none)");
+  Status after = s.put(*s.faulty, "data");
+  REQUIRE_FALSE(after.ok());
+  CHECK(after.error().code() == ETIMEDOUT);
+  CHECK(after.error().maybe_applied());
+  CHECK(s.stored() == "data");
+  std::string out(4, '\0');
+  auto bytes = std::as_writable_bytes(std::span(out));
+  CHECK(s.faulty->get(s.ctx, "k", 0, bytes).ok());
+  CHECK(out != "data");
+  Status lost_read = s.faulty->get(s.ctx, "k", 0, bytes);
+  REQUIRE_FALSE(lost_read.ok());
+  CHECK_FALSE(lost_read.error().maybe_applied());
+  CHECK(s.faulty->get(s.ctx, "k", 0, bytes).ok());
+  CHECK(out == "data");
+}
+
+TEST_CASE("fault store: a loop fails each call in turn and ends", "[object]") {
+  uint64_t n = 0;
+  for (;; n++) {
+    REQUIRE(n < 100);
+    Stack s;
+    FailNthCall fault(n, kBefore);
+    FaultObjectStore store(s.memory, fault);
+    bool all = s.put(store, "x").ok() && store.head(s.ctx, "k").ok() &&
+               store.list(s.ctx, "", "", 10).ok() && store.remove(s.ctx, "k").ok();
+    CHECK(all == !fault.fired());
+    if (!fault.fired()) break;
+  }
+  CHECK(n == 4);
+}
+
+TEST_CASE("counting store: requests and bytes by operation", "[object]") {
+  Stack s;
+  CountingObjectStore store(s.faulty);
+  std::string out(3, '\0');
+  auto bytes = std::as_writable_bytes(std::span(out));
+  REQUIRE(store.put(s.ctx, "k", {as_bytes("12345"), as_bytes("67")}).ok());
+  REQUIRE(store.get(s.ctx, "k", 1, bytes).ok());
+  CHECK_FALSE(store.get(s.ctx, "k", 6, bytes).ok());
+  CHECK_FALSE(store.head(s.ctx, "absent").ok());
+  auto upload = store.start_upload(s.ctx, "m").value();
+  auto part = store.put_part(s.ctx, "m", upload, 1, as_bytes("abc")).value();
+  REQUIRE(store.complete_upload(s.ctx, "m", upload, {part}).ok());
+  REQUIRE(store.list(s.ctx, "", "", 10).ok());
+  REQUIRE(store.remove(s.ctx, "k").ok());
+  REQUIRE(store.remove_batch(s.ctx, {"m", "n"}).ok());
+  ObjectCounters c = store.counters();
+  CHECK(c.puts == 4);
+  CHECK(c.gets == 2);
+  CHECK(c.heads == 1);
+  CHECK(c.deletes == 2);
+  CHECK(c.lists == 1);
+  CHECK(c.put_bytes == 10);
+  CHECK(c.get_bytes == 3);
+  CHECK(c.errors == 1);
+}
+
+TEST_CASE("retry store: what fails for a while succeeds, after growing pauses", "[object]") {
+  Stack s;
+  s.script.decisions = {kBefore, kAfter};
+  REQUIRE(s.put(s.retry, "data").ok());
+  CHECK(s.stored() == "data");
+  REQUIRE(s.clock.sleeps_.size() == 2);
+  CHECK(s.clock.sleeps_[0] < 50'000'000);
+  CHECK(s.clock.sleeps_[1] < 100'000'000);
+}
+
+TEST_CASE("retry store: attempts are bounded, and the error says what may have happened",
+          "[object]") {
+  Stack s;
+  s.script.decisions = {kAfter, kBefore, kBefore, kBefore};
+  Status status = s.put(s.retry, "data");
+  REQUIRE_FALSE(status.ok());
+  CHECK(status.error().code() == EIO);
+  CHECK(status.error().maybe_applied());
+  CHECK(s.script.ops.size() == 3);
+}
+
+TEST_CASE("retry store: what another try cannot help is not tried again", "[object]") {
+  Stack s;
+  s.script.decisions = {{Decision::kFailBefore, EACCES, false}};
+  CHECK(s.put(s.retry, "data").error().code() == EACCES);
+  CHECK(s.retry.head(s.ctx, "k").error().code() == ENOENT);
+  CHECK(s.script.ops.size() == 2);
+  CHECK(s.clock.sleeps_.empty());
+}
+
+TEST_CASE("retry store: no pause reaches past the deadline", "[object]") {
+  Stack s;
+  s.script.decisions = {kBefore, kBefore, kBefore};
+  s.ctx.deadline_ns = s.clock.monotonic_ns() + 60'000'000;
+  CHECK(s.put(s.retry, "data").error().code() == EIO);
+  CHECK(s.script.ops.size() == 2);
+  CHECK(s.clock.monotonic_ns() < s.ctx.deadline_ns);
+}
+
+TEST_CASE("retry store: a conditional put whose answer was lost is recognised", "[object]") {
+  Stack s;
+  s.script.decisions = {kAfter};
+  REQUIRE(s.put(s.retry, "mine", true).ok());
+  CHECK(s.script.ops == std::vector<std::string>{"put", "head", "get"});
+  CHECK(s.stored() == "mine");
+}
+
+TEST_CASE("retry store: a conditional put never wins over another's object", "[object]") {
+  for (const char* theirs : {"longer", "them"}) {  // of another size, and of the same
+    Stack s;
+    // The answer is lost and the put was not applied, because their object came first.
+    struct LoseFirst final : ObjectFaults {
+      explicit LoseFirst(Stack& stack, const char* data) : s(stack), theirs(data) {}
+      Decision before(const char* op, std::string_view) override {
+        if (std::string(op) != "put" || done) return {};
+        done = true;
+        if (!s.put(*s.memory, theirs, true).ok()) return {};
+        return {Decision::kFailBefore, ETIMEDOUT, true};
+      }
+      Stack& s;
+      const char* theirs;
+      bool done = false;
+    } faults(s, theirs);
+    RetryObjectStore retry(std::make_shared<FaultObjectStore>(s.memory, faults), s.random);
+    CHECK(s.put(retry, "mine", true).error().code() == EEXIST);
+    CHECK(s.stored() == theirs);
+  }
+  Stack s;
+  REQUIRE(s.put(*s.memory, "mine", true).ok());
+  CHECK(s.put(s.retry, "mine", true).error().code() == EEXIST);
+}
+
+TEST_CASE("retry store: a conditional put that cannot be verified stays uncertain", "[object]") {
+  Stack s;
+  s.script.decisions = {kAfter, kBefore, kBefore, kBefore};
+  Status status = s.put(s.retry, "mine", true);
+  REQUIRE_FALSE(status.ok());
+  CHECK(status.error().maybe_applied());
+  CHECK(status.error().code() == ETIMEDOUT);
+}
+
+TEST_CASE("retry store: a completed upload whose answer was lost is recognised", "[object]") {
+  Stack s;
+  auto upload = s.retry.start_upload(s.ctx, "k").value();
+  auto part = s.retry.put_part(s.ctx, "k", upload, 1, as_bytes("part")).value();
+  s.script.ops.clear();
+  s.script.decisions = {kAfter};
+  CHECK(s.retry.complete_upload(s.ctx, "k", upload, {part}).ok());
+  CHECK(s.stored() == "part");
+  CHECK_FALSE(s.retry.complete_upload(s.ctx, "k", upload, {part}).ok());
+}
