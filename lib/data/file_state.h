@@ -164,6 +164,7 @@ struct FileStoreImpl {
   void read_group(const OpContext& ctx, std::vector<FileStore::ReadItem*>& group);
   void load_group(const OpContext& ctx, const std::vector<FileStore::ReadItem*>& group);
   std::vector<std::shared_ptr<OpenInode>> dirty_inodes();
+  bool is_forgotten(const OpContext& ctx, meta::Ino ino);
 
   // ---- uploads and room for writes (writer.cc)
   void store_early(std::shared_ptr<OpenInode> inode, std::shared_ptr<Slice> slice);

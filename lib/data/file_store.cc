@@ -111,6 +111,14 @@ std::vector<std::shared_ptr<OpenInode>> FileStoreImpl::dirty_inodes() {
   return inodes;
 }
 
+/// True if the inode is gone and nobody here has it open: what was left of a failed close, in a
+/// file that lost its last name, is nobody's any more.
+bool FileStoreImpl::is_forgotten(const OpContext& ctx, meta::Ino ino) {
+  if (meta.is_open(ino)) return false;
+  Result<Attributes> attr = meta::get_attributes(ctx, meta, ino);
+  return !attr.ok() && attr.error().code() == ESTALE;
+}
+
 // ---- FileStore
 
 FileStore::FileStore(meta::Meta& meta, BlockStore& blocks, Executor& executor,
@@ -146,6 +154,10 @@ Status FileStore::flush_all(const OpContext& ctx, Durability durability) {
   // Without a sync for each; one at the end covers all.
   for (const auto& inode : impl_->dirty_inodes()) {
     Status flushed = inode->flush(ctx, Durability::kVisible);
+    if (!flushed.ok() && flushed.error().code() == ESTALE &&
+        impl_->is_forgotten(ctx, inode->ino())) {
+      continue;
+    }
     if (first.ok() && !flushed.ok()) first = std::move(flushed);
   }
   if (durability == Durability::kDurable) {

@@ -185,6 +185,11 @@ void Meta::note_closed(Ino ino) {
   if (it != open_.end() && --it->second == 0) open_.erase(it);
 }
 
+bool Meta::is_open(Ino ino) {
+  std::lock_guard lock(open_mutex_);
+  return open_.contains(ino);
+}
+
 std::vector<Ino> Meta::open_inodes() {
   std::lock_guard lock(open_mutex_);
   std::vector<Ino> inodes;

@@ -96,6 +96,7 @@ class Meta {
   void note_open(Ino ino);
   void note_closed(Ino ino);
   std::vector<Ino> open_inodes();
+  bool is_open(Ino ino);
 
   // ---- users of lists of extents that go to the object store (cold reads only): the epoch such a
   // user entered under bounds what this client may publish. See session.h.

@@ -11,6 +11,8 @@ namespace {
 
 using meta::FileType;
 
+constexpr unsigned kMaxWalks = 16;  // of one path, each after what it had found was replaced
+
 bool wants_write(int flags) {
   int mode = flags & O_ACCMODE;
   return mode == O_WRONLY || mode == O_RDWR || (flags & O_TRUNC) != 0;
@@ -53,13 +55,16 @@ Result<std::unique_ptr<Handle>> open_temporary(const OpContext& ctx, Volume& vol
                                                const Handle* at, std::string_view path, int flags,
                                                uint32_t mode) {
   SKERRY_ASSIGN(meta::Ino start, start_of(volume, at, path));
-  PathWalk walk(ctx, volume.meta(), start);
-  SKERRY_ASSIGN(meta::Attributes dir, walk.resolve(path, (flags & O_NOFOLLOW) == 0));
-  if (!dir.is_dir()) return Error(ENOTDIR, "O_TMPFILE wants a directory");
-  SKERRY_TRY(volume.check_writable());
-  SKERRY_ASSIGN(meta::Attributes attr,
-                meta::create_orphan(ctx, volume.meta(), dir.ino, mode & 07777));
-  return make(volume, attr, flags);
+  for (unsigned walks = 1;; ++walks) {
+    PathWalk walk(ctx, volume.meta(), start);
+    SKERRY_ASSIGN(meta::Attributes dir, walk.resolve(path, (flags & O_NOFOLLOW) == 0));
+    if (!dir.is_dir()) return Error(ENOTDIR, "O_TMPFILE wants a directory");
+    SKERRY_TRY(volume.check_writable());
+    auto attr = meta::create_orphan(ctx, volume.meta(), dir.ino, mode & 07777);
+    if (attr.ok()) return make(volume, *attr, flags);
+    // Another directory may have taken the name of the one that was found.
+    if (attr.error().code() != ENOENT || walks == kMaxWalks) return std::move(attr).error();
+  }
 }
 
 Result<std::unique_ptr<Handle>> open_or_create(const OpContext& ctx, Volume& volume,

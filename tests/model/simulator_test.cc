@@ -99,11 +99,12 @@ TEST_CASE("simulator: planted bugs are found", "[simulator]") {
                Plant::kZeroObject, Plant::kIgnoreSession);
   CAPTURE(static_cast<int>(plant));
   bool found = false;
-  for (uint64_t seed = 1; seed <= 400 && !found; ++seed) {
+  for (uint64_t seed = 1; seed <= 5000 && !found; ++seed) {
     Options options;
     options.seed = seed;
     options.plant = plant;
     found = !simulate(options).failure.empty();
+    if (found) std::cout << static_cast<int>(plant) << " by seed " << seed << "\n";
   }
   CHECK(found);
 }

@@ -74,6 +74,7 @@ Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source
     if (source == Source::kCacheOrStore &&
         cache.find_attributes(wanted.inodes[i], view.ticket.generation, exact, &found)) {
       view.inodes[i] = found;
+      view.some_cached = true;
       continue;
     }
     missing_inodes.push_back(i);
@@ -83,6 +84,7 @@ Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source
     const auto& [dir, name] = wanted.entries[i];
     if (source == Source::kCacheOrStore &&
         cached_entry(cache, view.ticket.generation, dir, name, &view.entries[i])) {
+      view.some_cached = true;
       continue;
     }
     missing_entries.push_back(i);

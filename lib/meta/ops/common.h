@@ -58,6 +58,7 @@ struct View {
   std::vector<std::optional<CachedAttributes>> inodes;  // of directories times may be stale
   std::vector<std::optional<EntryRecord>> entries;      // joined
   std::vector<std::optional<Record>> keys;
+  bool some_cached = false;  // not all of it is one snapshot of the store
 };
 
 /// One round trip at most, none if the cache knows everything. What is read goes to the cache.

@@ -22,16 +22,18 @@ constexpr unsigned kMaxConflicts = 256;        // in a row
 
 /// A directory of the tree that is still there.
 struct Directory {
-  Directory* parent;  // null for the top
-  Ino parent_ino;
-  std::string name;
-  Attributes attr;
+  Directory* parent;    // null for the top
+  EntryRecord entry;    // as last read
   size_t children = 0;  // subdirectories known and not removed yet
+  bool lost = false;    // its entry is not where it was: somebody else removed or moved it
 };
 
 /// Removes a tree by rounds: one read lists some directories and looks again at those that were
 /// seen empty; one commit removes what was found. A directory becomes ready to be removed in a
 /// later round than its last child, because a commit's expectations hold before its mutations.
+///
+/// What is moved out of the tree meanwhile stays: a commit expects that each directory it removes
+/// from, and those above it up to the top, are still where they were.
 ///
 /// A directory is always listed from its beginning: what was listed before is gone, unless others
 /// created meanwhile. Of a directory with many subdirectories a page is known at a time.
@@ -71,8 +73,8 @@ class TreeRemoval {
     std::vector<Directory*> scanned;
     std::vector<Directory*> doomed;  // taken from the ready ones
     std::vector<EntryRecord> files;
-    std::vector<std::pair<Directory*, EntryRecord>> directories;  // that go in this commit
-    std::vector<Directory*> gone;  // removed by this commit, or by somebody else
+    std::vector<Directory*> emptied;  // that go in this commit
+    std::vector<Directory*> gone;     // those, and what somebody else removed or moved
     std::vector<std::pair<Directory*, EntryRecord>> found;  // subdirectories
     std::vector<Directory*> empty;                          // scanned, nothing inside
   };
@@ -80,9 +82,7 @@ class TreeRemoval {
   void add_directory(Directory* parent, const EntryRecord& entry) {
     auto directory = std::make_unique<Directory>();
     directory->parent = parent;
-    directory->parent_ino = entry.parent;
-    directory->name = entry.name;
-    directory->attr = entry.attr;
+    directory->entry = entry;
     if (parent != nullptr) ++parent->children;
     scan_.push_back(directory.get());
     directories_.emplace(directory.get(), std::move(directory));
@@ -95,17 +95,28 @@ class TreeRemoval {
     SKERRY_TRY(read(&r));
     Change change(meta_);
     const TimeNs now = meta_.now_ns();
+    std::unordered_set<Directory*> expected;
+    auto expect_in_place = [&](Directory* directory) {
+      for (; directory != nullptr && expected.insert(directory).second;
+           directory = directory->parent) {
+        change.expect_entry(directory->entry);
+      }
+    };
     for (const EntryRecord& entry : r.files) {
+      Directory* directory = directory_of_.at(entry.parent);
+      expect_in_place(directory);
       internal::remove_name(entry, now, false, &change);
-      change.touch(directory_of_.at(entry.parent)->attr, now, -1, 0);
+      change.touch(directory->entry.attr, now, -1, 0);
     }
-    for (const auto& [directory, entry] : r.directories) {
-      change.expect_entry(entry);
+    for (Directory* directory : r.emptied) {
+      expect_in_place(directory);
+      const EntryRecord& entry = directory->entry;
       change.expect(ExpectEmpty{Table::kEntry, entry.attr.ino});
       internal::remove_directory(entry, false, &change);
-      change.touch(directory->parent != nullptr ? directory->parent->attr : parent_, now, -1, -1);
+      change.touch(directory->parent != nullptr ? directory->parent->entry.attr : parent_, now, -1,
+                   -1);
     }
-    const bool commits = !r.files.empty() || !r.directories.empty();
+    const bool commits = !r.files.empty() || !r.emptied.empty();
     if (commits) {
       SKERRY_ASSIGN(CommitResult result, change.commit(ctx_));
       if (!result.applied) {
@@ -135,23 +146,39 @@ class TreeRemoval {
     r->ticket = meta_.cache().ticket(meta_.store());
     ReadRequest request;
     request.join = true;
-    for (Directory* directory : r->doomed) {
-      request.keys.push_back(entry_key(directory->parent_ino, directory->name));
-    }
+    // The entries of all that this round works on, and of what lies above.
+    std::vector<Directory*> looked_at;
+    std::unordered_set<Directory*> known;
+    auto look_at = [&](Directory* directory) {
+      for (; directory != nullptr && known.insert(directory).second;
+           directory = directory->parent) {
+        request.keys.push_back(entry_key(directory->entry.parent, directory->entry.name));
+        looked_at.push_back(directory);
+      }
+    };
+    for (Directory* directory : r->doomed) look_at(directory);
+    for (Directory* directory : r->scanned) look_at(directory);
     directory_of_.clear();
     for (Directory* directory : r->scanned) {
       Range range;
       range.table = Table::kEntry;
-      range.a = directory->attr.ino;
+      range.a = directory->entry.attr.ino;
       const size_t room = batch_ - std::min(batch_, r->doomed.size());
       range.limit = static_cast<uint32_t>(std::max<size_t>(room / r->scanned.size(), 1));
       request.ranges.push_back(range);
-      directory_of_[directory->attr.ino] = directory;
+      directory_of_[directory->entry.attr.ino] = directory;
     }
     Result<ReadResult> seen = meta_.store().read(ctx_, request);
     if (!seen.ok()) return std::move(seen).error();
-    for (size_t i = 0; i < r->doomed.size(); ++i) {
-      judge_doomed(r->doomed[i], std::move(seen->records[i]), r);
+    for (size_t i = 0; i < looked_at.size(); ++i) {
+      Directory& directory = *looked_at[i];
+      auto* entry = seen->records[i] ? &std::get<EntryRecord>(*seen->records[i]) : nullptr;
+      directory.lost = entry == nullptr || entry->attr.ino != directory.entry.attr.ino;
+      if (!directory.lost) directory.entry = std::move(*entry);
+    }
+    for (Directory* directory : r->doomed) {
+      r->gone.push_back(directory);
+      if (in_place(directory)) r->emptied.push_back(directory);
     }
     for (size_t i = 0; i < r->scanned.size(); ++i) {
       SKERRY_TRY(judge_page(r->scanned[i], std::move(seen->pages[i]), r));
@@ -159,23 +186,25 @@ class TreeRemoval {
     return {};
   }
 
-  void judge_doomed(Directory* directory, std::optional<Record> record, Round* r) {
-    r->gone.push_back(directory);
-    if (!record) return;  // removed or moved by somebody else
-    auto& entry = std::get<EntryRecord>(*record);
-    if (entry.attr.ino == directory->attr.ino)
-      r->directories.emplace_back(directory, std::move(entry));
+  /// As of this round's read.
+  static bool in_place(const Directory* directory) {
+    while (directory != nullptr && !directory->lost) directory = directory->parent;
+    return directory == nullptr;
   }
 
   Status judge_page(Directory* directory, RangePage page, Round* r) {
+    if (!in_place(directory)) {
+      r->gone.push_back(directory);
+      return {};
+    }
     if (page.records.empty()) {
       r->empty.push_back(directory);
       return {};
     }
-    SKERRY_TRY(check_access(ctx_.credentials, directory->attr, kRead | kExecute));
+    SKERRY_TRY(check_access(ctx_.credentials, directory->entry.attr, kRead | kExecute));
     for (Record& record : page.records) {
       auto& entry = std::get<EntryRecord>(record);
-      SKERRY_TRY(check_delete(ctx_.credentials, directory->attr, entry.attr));
+      SKERRY_TRY(check_delete(ctx_.credentials, directory->entry.attr, entry.attr));
       if (entry.attr.is_dir()) {
         r->found.emplace_back(directory, std::move(entry));
         // Two names of one inode are removed one after the other.
@@ -198,16 +227,17 @@ class TreeRemoval {
     for (const EntryRecord& entry : r.files) {
       internal::forget_removed(meta_, r.ticket, entry.parent, entry.name, entry);
     }
-    for (const auto& [directory, entry] : r.directories) {
+    for (const Directory* directory : r.emptied) {
+      const EntryRecord& entry = directory->entry;
       internal::forget_removed(meta_, r.ticket, entry.parent, entry.name, entry);
     }
-    progress_.entries += r.files.size() + r.directories.size();
+    progress_.entries += r.files.size() + r.emptied.size();
     ready_.insert(ready_.end(), r.empty.begin(), r.empty.end());
     for (auto& [parent, entry] : r.found) add_directory(parent, entry);
     // Those with subdirectories wait for them; the others are listed again at once.
     for (Directory* directory : r.scanned) {
       const bool is_empty = std::find(r.empty.begin(), r.empty.end(), directory) != r.empty.end();
-      if (!is_empty && directory->children == 0) scan_.push_back(directory);
+      if (!is_empty && directory->children == 0 && in_place(directory)) scan_.push_back(directory);
     }
     for (Directory* directory : r.gone) {
       Directory* parent = directory->parent;

@@ -126,7 +126,10 @@ class Rename {
       SKERRY_TRY(attempts.next());
       SKERRY_ASSIGN(view_, look(ctx_, meta_, wanted, attempts.source()));
       bool nothing_to_do = false;
-      SKERRY_TRY(decide(&nothing_to_do));
+      Status decided = decide(&nothing_to_do);
+      // An answer without a commit rests on several records: they must be of one snapshot.
+      if ((!decided.ok() || nothing_to_do) && view_.some_cached) continue;
+      SKERRY_TRY(std::move(decided));
       if (nothing_to_do) return {};
       Change change(meta_);
       SKERRY_TRY(check_ancestors(&change));
