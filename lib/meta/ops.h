@@ -20,10 +20,12 @@ Status check_name(std::string_view name);
 
 // ---- lookup.cc
 /// The child's attributes, joined. ENOENT, ENOTDIR; EACCES without search permission on dir.
-/// Served by the cache while it is current: then no allocation and no store call.
-Result<Attributes> lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name);
+/// Served by the cache while it is current: then no allocation and no store call. Without `exact` a
+/// directory's times and link count may be old, which a walk through it does not care about.
+Result<Attributes> lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name,
+                          bool exact = true);
 /// ESTALE if the inode does not exist any more (not even as an orphan).
-Result<Attributes> get_attributes(const OpContext& ctx, Meta& meta, Ino ino);
+Result<Attributes> get_attributes(const OpContext& ctx, Meta& meta, Ino ino, bool exact = true);
 /// Many at once, one round trip: result[i] belongs to (dir, names[i]).
 Result<std::vector<Result<Attributes>>> lookup_many(
     const OpContext& ctx, Meta& meta, const std::vector<std::pair<Ino, std::string>>& names);

@@ -21,24 +21,24 @@ LastKind kind_of(std::string_view component) {
 
 }  // namespace
 
-Result<meta::Attributes> PathWalk::directory_attributes() {
-  auto attr = meta::get_attributes(ctx_, meta_, dir_);
+Result<meta::Attributes> PathWalk::directory_attributes(bool exact) {
+  auto attr = meta::get_attributes(ctx_, meta_, dir_, exact);
   if (!attr.ok()) return absent(std::move(attr).error());
   if (!attr->is_dir()) return Error(ENOTDIR, "not a directory");
   return attr;
 }
 
 Status PathWalk::search_permission() {
-  SKERRY_ASSIGN(meta::Attributes attr, directory_attributes());
+  SKERRY_ASSIGN(meta::Attributes attr, directory_attributes(false));
   return meta::check_access(ctx_.credentials, attr, meta::kExecute);
 }
 
-Result<meta::Attributes> PathWalk::lookup(std::string_view name) {
+Result<meta::Attributes> PathWalk::lookup(std::string_view name, bool exact) {
   if (name.size() > meta::kMaxNameBytes) {
     SKERRY_TRY(search_permission());
     return Error(ENAMETOOLONG, "a name is longer than 255 bytes");
   }
-  auto attr = meta::lookup(ctx_, meta_, dir_, name);
+  auto attr = meta::lookup(ctx_, meta_, dir_, name, exact);
   if (!attr.ok()) return absent(std::move(attr).error());
   return attr;
 }
@@ -86,7 +86,7 @@ Status PathWalk::go(std::string_view rest) {
       default:
         break;
     }
-    SKERRY_ASSIGN(meta::Attributes attr, lookup(component));
+    SKERRY_ASSIGN(meta::Attributes attr, lookup(component, false));
     if (attr.type == meta::FileType::kSymlink) {
       SKERRY_ASSIGN(std::string target, link_target(attr.ino));
       target += '/';
@@ -112,11 +112,11 @@ Result<std::string> PathWalk::link_target(meta::Ino link) {
 Result<meta::Attributes> PathWalk::last() {
   switch (kind_) {
     case LastKind::kName:
-      return lookup(name_);
+      return lookup(name_, true);
     case LastKind::kRoot:
-      return directory_attributes();
+      return directory_attributes(true);
     case LastKind::kDot: {
-      SKERRY_ASSIGN(meta::Attributes attr, directory_attributes());
+      SKERRY_ASSIGN(meta::Attributes attr, directory_attributes(true));
       SKERRY_TRY(meta::check_access(ctx_.credentials, attr, meta::kExecute));
       return attr;
     }

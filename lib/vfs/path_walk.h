@@ -52,9 +52,10 @@ class PathWalk {
 
  private:
   Status go(std::string_view path);
-  Result<meta::Attributes> lookup(std::string_view name);
+  /// `exact`: of a directory, times and link count are wanted as well.
+  Result<meta::Attributes> lookup(std::string_view name, bool exact);
   Status search_permission();
-  Result<meta::Attributes> directory_attributes();
+  Result<meta::Attributes> directory_attributes(bool exact);
   Result<std::string> link_target(meta::Ino link);
 
   const OpContext& ctx_;

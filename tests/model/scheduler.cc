@@ -98,6 +98,7 @@ void Scheduler::hand_to(size_t next, Client* self) {
 void Scheduler::offer() {
   ++steps_;
   now_ += static_cast<TimeNs>(1'000 + dice_.below(200'000));
+  if (hurries()) now_ += static_cast<TimeNs>(dice_.below(1'500'000'000));
   if (current_ < 0 || exhausted()) return;
   Client* self = clients_[static_cast<size_t>(current_)].get();
   if (strategy_ == Strategy::kUniform) {

@@ -8,6 +8,7 @@
 
 #include <semaphore.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -59,6 +60,13 @@ class Scheduler {
   void offer();
   /// Nothing of the calling client happens before `until`.
   void sleep_until(TimeNs until);
+  /// The same, and while others go on meanwhile their time passes fast: a client that was stopped
+  /// for minutes finds that they have noticed, and not that they are done.
+  void freeze_until(TimeNs until) {
+    hurry_until_ = std::max(hurry_until_, until);
+    sleep_until(until);
+  }
+  bool hurries() const { return now_ < hurry_until_; }
   TimeNs now() const { return now_; }
   void advance(TimeNs by) { now_ += by; }
   /// The client that runs: the index of its add(), or -1 outside run().
@@ -87,6 +95,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Client>> clients_;
   int current_ = -1;
   TimeNs now_ = 0;
+  TimeNs hurry_until_ = 0;
   uint64_t steps_ = 0;
   sem_t finished_;
 };

@@ -88,6 +88,7 @@ Incarnation& World::start_incarnation(int slot) {
   incarnation->slot = slot;
   incarnation->clock = std::make_unique<SimClock>(scheduler, true);
   incarnation->random = std::make_unique<SimRandom>(dice.next());
+  incarnation->injected = scheduler.hurries() ? 1 : 0;  // its deadlines may pass
   incarnations.push_back(std::move(incarnation));
   return *incarnations.back();
 }

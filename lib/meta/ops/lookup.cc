@@ -14,8 +14,8 @@ using internal::Wanted;
 namespace {
 
 /// True if the cache alone can answer: with *error, or 0 and *found. Allocates nothing.
-bool cached_lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name, int* error,
-                   CachedAttributes* found) {
+bool cached_lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name, bool exact,
+                   int* error, CachedAttributes* found) {
   MetadataCache& cache = meta.cache();
   const uint64_t generation = meta.store().generation();
   *error = 0;
@@ -36,7 +36,7 @@ bool cached_lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view n
     *error = ENOENT;
     return true;
   }
-  return cache.find_attributes(entry.ino, generation, true, found);
+  return cache.find_attributes(entry.ino, generation, exact, found);
 }
 
 Result<Attributes> answer(const OpContext& ctx, const std::optional<CachedAttributes>& dir,
@@ -48,11 +48,12 @@ Result<Attributes> answer(const OpContext& ctx, const std::optional<CachedAttrib
 
 }  // namespace
 
-Result<Attributes> lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name) {
+Result<Attributes> lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name,
+                          bool exact) {
   // What is no name is never in the cache, so a hit needs no check of it.
   int error = 0;
   CachedAttributes known;
-  if (cached_lookup(ctx, meta, dir, name, &error, &known)) {
+  if (cached_lookup(ctx, meta, dir, name, exact, &error, &known)) {
     if (error != 0) return Error(error);
     return known.attr;
   }
@@ -81,12 +82,12 @@ Result<Attributes> lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string
   return answer(ctx, directory, entry);
 }
 
-Result<Attributes> get_attributes(const OpContext& ctx, Meta& meta, Ino ino) {
+Result<Attributes> get_attributes(const OpContext& ctx, Meta& meta, Ino ino, bool exact) {
   CachedAttributes found;
-  if (meta.cache().find_attributes(ino, meta.store().generation(), true, &found)) {
+  if (meta.cache().find_attributes(ino, meta.store().generation(), exact, &found)) {
     return found.attr;
   }
-  SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, true));
+  SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, exact));
   return seen.attr;
 }
 
@@ -106,7 +107,7 @@ Result<std::vector<Result<Attributes>>> lookup_many(
     }
     int error = 0;
     CachedAttributes found;
-    if (cached_lookup(ctx, meta, dir, name, &error, &found)) {
+    if (cached_lookup(ctx, meta, dir, name, true, &error, &found)) {
       answers[i] = error != 0 ? Result<Attributes>(Error(error)) : Result<Attributes>(found.attr);
       continue;
     }

@@ -1,6 +1,9 @@
 #include "meta/stores/sqlite/commit_apply.h"
 
 #include <algorithm>
+#include <functional>
+#include <string_view>
+#include <unordered_map>
 
 #include "base/bytes.h"
 #include "meta/attribute_changes.h"
@@ -12,37 +15,92 @@ namespace {
 
 /// Answers kept for repeated requests: far more than can be in flight at once.
 constexpr uint64_t kMaxAnswers = 16384;
-/// Looking for what to fold compares every expectation with every mutation.
-constexpr size_t kMaxFoldWork = 4096;
+/// Up to here what to fold is found by comparing every expectation with every mutation.
+constexpr size_t kFewPairs = 64;
 
 int step(sqlite3_stmt* s) {
   sqlite3_step(s);
   return sqlite3_reset(s);
 }
 
-/// Whether `record` lies at `key`; false for tables whose expectations are not folded.
-bool lies_at(const Record& record, const Key& key) {
+/// The record whose row a statement can check by itself: entries and inodes. Null: none.
+struct RowName {
+  Table table;
+  uint64_t a;
+  std::string_view name;
+  bool operator==(const RowName&) const = default;
+};
+struct RowNameHash {
+  size_t operator()(const RowName& row) const {
+    const uint64_t number = (row.a + static_cast<uint64_t>(row.table)) * 0x9e3779b97f4a7c15u;
+    return std::hash<std::string_view>()(row.name) ^ number;
+  }
+};
+
+std::optional<RowName> row_of(const Key& key) {
+  if (key.table != Table::kEntry && key.table != Table::kInode) return std::nullopt;
+  return RowName{key.table, key.a, key.name};
+}
+std::optional<RowName> row_of(const Record& record) {
   if (const auto* entry = std::get_if<EntryRecord>(&record)) {
-    return key.table == Table::kEntry && entry->parent == key.a && entry->name == key.name;
+    return RowName{Table::kEntry, entry->parent, entry->name};
   }
   if (const auto* inode = std::get_if<InodeRecord>(&record)) {
-    return key.table == Table::kInode && inode->attr.ino == key.a;
+    return RowName{Table::kInode, inode->attr.ino, {}};
   }
-  return false;
+  return std::nullopt;
 }
 
-/// The mutation whose statement can check that `key` is absent or at a version: the first that
-/// touches that record, if nothing before may. -1 if there is none.
+/// Finds for an expectation the mutation whose statement can check it: the first that touches the
+/// record, if nothing before may.
+class FoldIndex {
+ public:
+  explicit FoldIndex(const std::vector<Mutation>& mutations) {
+    rows_.reserve(mutations.size());
+    for (size_t i = 0; i < mutations.size(); ++i) {
+      const Mutation& mutation = mutations[i];
+      if (const auto* put = std::get_if<Put>(&mutation)) {
+        if (auto row = row_of(put->record)) rows_.try_emplace(*row, i, false);
+      } else if (const auto* remove = std::get_if<Delete>(&mutation)) {
+        if (auto row = row_of(remove->key)) rows_.try_emplace(*row, i, true);
+      } else if (const auto* range = std::get_if<DeleteRange>(&mutation)) {
+        if (range->table == Table::kEntry || range->table == Table::kInode) break;
+      } else if (std::holds_alternative<Patch>(mutation) ||
+                 std::holds_alternative<WriteData>(mutation)) {
+        break;  // may change any of them
+      }
+    }
+  }
+
+  int find(const Key& key, bool absent) const {
+    const auto row = row_of(key);
+    if (!row) return -1;
+    const auto it = rows_.find(*row);
+    if (it == rows_.end() || (it->second.removes && absent)) return -1;
+    return static_cast<int>(it->second.mutation);
+  }
+
+ private:
+  struct First {
+    First(size_t mutation, bool removes) : mutation(mutation), removes(removes) {}
+    size_t mutation;
+    bool removes;
+  };
+  std::unordered_map<RowName, First, RowNameHash> rows_;
+};
+
+/// The same by comparing all with all, which is faster for a few.
 int statement_for(const std::vector<Mutation>& mutations, const Key& key, bool absent) {
-  if (key.table != Table::kEntry && key.table != Table::kInode) return -1;
+  const auto wanted = row_of(key);
+  if (!wanted) return -1;
   for (size_t i = 0; i < mutations.size(); ++i) {
     const Mutation& mutation = mutations[i];
     if (const auto* put = std::get_if<Put>(&mutation)) {
-      if (lies_at(put->record, key)) return static_cast<int>(i);
+      if (row_of(put->record) == wanted) return static_cast<int>(i);
     } else if (const auto* remove = std::get_if<Delete>(&mutation)) {
-      if (remove->key == key) return absent ? -1 : static_cast<int>(i);
+      if (row_of(remove->key) == wanted) return absent ? -1 : static_cast<int>(i);
     } else if (const auto* range = std::get_if<DeleteRange>(&mutation)) {
-      if (range->table == key.table) return -1;
+      if (range->table == Table::kEntry || range->table == Table::kInode) return -1;
     } else if (std::holds_alternative<Patch>(mutation) ||
                std::holds_alternative<WriteData>(mutation)) {
       return -1;
@@ -68,13 +126,15 @@ void CommitApplier::fold(const CommitRequest& request) {
   const size_t expectations = request.expectations.size();
   folded_.assign(expectations, 0);
   fold_of_mutation_.assign(request.mutations.size(), -1);
-  if (expectations * request.mutations.size() > kMaxFoldWork) return;
+  std::optional<FoldIndex> index;
+  if (expectations * request.mutations.size() > kFewPairs) index.emplace(request.mutations);
   for (size_t i = 0; i < expectations; ++i) {
     const auto* version = std::get_if<ExpectVersion>(&request.expectations[i]);
     const auto* absent = std::get_if<ExpectAbsent>(&request.expectations[i]);
     if (version == nullptr && absent == nullptr) continue;
-    const int mutation = statement_for(
-        request.mutations, version != nullptr ? version->key : absent->key, absent != nullptr);
+    const Key& key = version != nullptr ? version->key : absent->key;
+    const int mutation = index ? index->find(key, absent != nullptr)
+                               : statement_for(request.mutations, key, absent != nullptr);
     if (mutation < 0 || fold_of_mutation_[static_cast<size_t>(mutation)] >= 0) continue;
     fold_of_mutation_[static_cast<size_t>(mutation)] = static_cast<int>(i);
     folded_[i] = 1;
@@ -98,6 +158,7 @@ int CommitApplier::apply(const CommitRequest& request, bool exact, CommitResult*
 
 int CommitApplier::apply_now(const CommitRequest& request, bool exact, CommitResult* result) {
   *result = CommitResult{};
+  epoch_.reset();
   if (exact) {
     folded_.assign(request.expectations.size(), 0);
     fold_of_mutation_.assign(request.mutations.size(), -1);
@@ -159,8 +220,8 @@ int CommitApplier::find_answer(const CommitRequest& request, CommitResult* resul
   sqlite3_stmt* s = nullptr;
   if (int rc = connection_.statement(Fixed::kFindRequest, &s)) return rc;
   Rows rows(s);
-  bind(s, 1, request.request[0]);
-  bind(s, 2, request.request[1]);
+  bind_value(s, 1, request.request[0]);
+  bind_value(s, 2, request.request[1]);
   int rc = sqlite3_step(s);
   if (rc == SQLITE_DONE) return SQLITE_OK;
   if (rc != SQLITE_ROW) return rc;
@@ -186,13 +247,13 @@ int CommitApplier::record_answer(const CommitRequest& request, const CommitResul
   }
   sqlite3_stmt* s = nullptr;
   if (int rc = connection_.statement(Fixed::kAddRequest, &s)) return rc;
-  bind(s, 1, request.request[0]);
-  bind(s, 2, request.request[1]);
-  bind(s, 3, encoded);
+  bind_value(s, 1, request.request[0]);
+  bind_value(s, 2, request.request[1]);
+  bind_value(s, 3, encoded);
   if (int rc = step(s)) return rc;
   if (++recorded_ % 1024 != 0) return SQLITE_OK;
   if (int rc = connection_.statement(Fixed::kTrimRequests, &s)) return rc;
-  bind(s, 1, kMaxAnswers);
+  bind_value(s, 1, kMaxAnswers);
   return step(s);
 }
 
@@ -238,7 +299,7 @@ int CommitApplier::holds(const ExpectExists& expect, bool* held) {
 int CommitApplier::holds(const ExpectEmpty& expect, bool* held) {
   sqlite3_stmt* s = nullptr;
   if (int rc = connection_.statement(expect.table, Verb::kAny, &s)) return rc;
-  if (layout_of(expect.table).a != nullptr) bind(s, 1, expect.a);
+  if (layout_of(expect.table).a != nullptr) bind_value(s, 1, expect.a);
   bool found = false;
   int rc = exists(s, &found);
   *held = !found;
@@ -256,9 +317,9 @@ int CommitApplier::holds(const ExpectExtentPrefix& expect, bool* held) {
   sqlite3_stmt* s = nullptr;
   if (int rc = connection_.statement(Fixed::kCountExtents, &s)) return rc;
   Rows rows(s);
-  bind(s, 1, expect.ino);
-  bind(s, 2, expect.chunk);
-  bind(s, 3, std::min<uint64_t>(expect.last_seq, INT64_MAX));
+  bind_value(s, 1, expect.ino);
+  bind_value(s, 2, expect.chunk);
+  bind_value(s, 3, std::min<uint64_t>(expect.last_seq, INT64_MAX));
   int rc = sqlite3_step(s);
   if (rc != SQLITE_ROW) return rc;
   *held = column_u64(s, 0) == expect.count;
@@ -266,14 +327,18 @@ int CommitApplier::holds(const ExpectExtentPrefix& expect, bool* held) {
 }
 
 int CommitApplier::epoch(uint64_t* epoch) {
-  std::optional<Record> record;
-  if (int rc = read_record(connection_, volume_key(kVolumeEpoch), false, &record)) return rc;
-  *epoch = record ? std::get<VolumeRecord>(*record).number : 0;
+  if (!epoch_) {
+    std::optional<Record> record;
+    if (int rc = read_record(connection_, volume_key(kVolumeEpoch), false, &record)) return rc;
+    epoch_ = record ? std::get<VolumeRecord>(*record).number : 0;
+  }
+  *epoch = *epoch_;
   return SQLITE_OK;
 }
 
 int CommitApplier::put_record(const Record& record, const Expectation* condition) {
   const auto table = static_cast<Table>(record.index());  // in the order of the tables
+  if (table == Table::kVolume) epoch_.reset();
   const auto* version = condition == nullptr ? nullptr : std::get_if<ExpectVersion>(condition);
   const Verb verb = condition == nullptr ? Verb::kUpsert
                     : version != nullptr ? Verb::kUpdateVersion
@@ -282,8 +347,8 @@ int CommitApplier::put_record(const Record& record, const Expectation* condition
   if (int rc = connection_.statement(table, verb, &s)) return rc;
   int next = bind_record(s, record, &encoded_);
   if (version != nullptr) {
-    bind(s, next++, version->version);
-    if (table == Table::kEntry) bind(s, next, version->ino);
+    bind_value(s, next++, version->version);
+    if (table == Table::kEntry) bind_value(s, next, version->ino);
   }
   int rc = step(s);
   // A key that is there, or an inode that has its attributes in another entry.
@@ -321,6 +386,7 @@ int CommitApplier::mutate(const Put& put, const Expectation* condition, Mutation
 }
 
 int CommitApplier::delete_record(const Key& key) {
+  if (key.table == Table::kVolume) epoch_.reset();
   sqlite3_stmt* s = nullptr;
   if (int rc = connection_.statement(key.table, Verb::kDelete, &s)) return rc;
   bind_key(s, key);
@@ -333,8 +399,8 @@ int CommitApplier::mutate(const Delete& remove, const Expectation* condition, Mu
   sqlite3_stmt* s = nullptr;
   if (int rc = connection_.statement(remove.key.table, Verb::kDeleteVersion, &s)) return rc;
   const int next = bind_key(s, remove.key);
-  bind(s, next, expect.version);
-  if (remove.key.table == Table::kEntry) bind(s, next + 1, expect.ino);
+  bind_value(s, next, expect.version);
+  if (remove.key.table == Table::kEntry) bind_value(s, next + 1, expect.ino);
   if (int rc = step(s)) return rc;
   return sqlite3_changes(connection_.db()) == 0 ? kConflict : SQLITE_OK;
 }
@@ -344,14 +410,15 @@ int CommitApplier::mutate(const DeleteRange& range, const Expectation*, Mutation
   // A field that the table does not have is 0 in every key.
   if (layout.a == nullptr && range.a != 0) return SQLITE_OK;
   if (layout.b == nullptr && range.b.value_or(0) != 0) return SQLITE_OK;
+  if (range.table == Table::kVolume) epoch_.reset();
   const bool with_b = range.b && layout.b != nullptr;
   const bool with_c = range.max_c && layout.c != nullptr;
   sqlite3_stmt* s = nullptr;
   const Verb verb = Verb::kDeleteRange + ((with_b ? 1u : 0u) + (with_c ? 2u : 0u));
   if (int rc = connection_.statement(range.table, verb, &s)) return rc;
-  if (layout.a != nullptr) bind(s, 1, range.a);
-  if (with_b) bind(s, 2, *range.b);
-  if (with_c) bind(s, 3, std::min<uint64_t>(*range.max_c, INT64_MAX));
+  if (layout.a != nullptr) bind_value(s, 1, range.a);
+  if (with_b) bind_value(s, 2, *range.b);
+  if (with_c) bind_value(s, 3, std::min<uint64_t>(*range.max_c, INT64_MAX));
   return step(s);
 }
 
@@ -362,18 +429,18 @@ int CommitApplier::update_home(const AttributeHome& home) {
                                                     : Fixed::kUpdateOrphan;
   if (int rc = connection_.statement(fixed, &s)) return rc;
   const Attributes& attr = home.attr;
-  bind(s, 1, home.table == Table::kEntry ? home.parent : attr.ino);
-  if (home.table == Table::kEntry) bind(s, 2, home.name);
-  bind(s, 3, attr.mode);
-  bind(s, 4, attr.uid);
-  bind(s, 5, attr.gid);
-  bind(s, 6, attr.nlink);
-  bind(s, 7, attr.flags);
-  bind(s, 8, attr.length);
-  bind(s, 9, attr.atime_ns);
-  bind(s, 10, attr.mtime_ns);
-  bind(s, 11, attr.ctime_ns);
-  bind(s, 12, attr.version);
+  bind_value(s, 1, home.table == Table::kEntry ? home.parent : attr.ino);
+  if (home.table == Table::kEntry) bind_value(s, 2, home.name);
+  bind_value(s, 3, attr.mode);
+  bind_value(s, 4, attr.uid);
+  bind_value(s, 5, attr.gid);
+  bind_value(s, 6, attr.nlink);
+  bind_value(s, 7, attr.flags);
+  bind_value(s, 8, attr.length);
+  bind_value(s, 9, attr.atime_ns);
+  bind_value(s, 10, attr.mtime_ns);
+  bind_value(s, 11, attr.ctime_ns);
+  bind_value(s, 12, attr.version);
   return step(s);
 }
 
@@ -410,11 +477,11 @@ int CommitApplier::mutate(const AddDirStat& add, const Expectation*, MutationOut
   }
   sqlite3_stmt* s = nullptr;
   if (int rc = connection_.statement(Fixed::kAddDirStat, &s)) return rc;
-  bind(s, 1, add.ino);
-  bind(s, 2, add.shard);
-  bind(s, 3, add.mtime_ns);
-  bind(s, 4, add.subdirs);
-  bind(s, 5, add.entries);
+  bind_value(s, 1, add.ino);
+  bind_value(s, 2, add.shard);
+  bind_value(s, 3, add.mtime_ns);
+  bind_value(s, 4, add.subdirs);
+  bind_value(s, 5, add.entries);
   if (int rc = step(s)) return rc;
   return sqlite3_changes(connection_.db()) == 0 ? kConflict : SQLITE_OK;
 }
@@ -466,10 +533,10 @@ int CommitApplier::mutate(const AddObjectReferences& add, const Expectation*, Mu
 int CommitApplier::mutate(const AddUsage& add, const Expectation*, MutationOutcome*) {
   sqlite3_stmt* s = nullptr;
   if (int rc = connection_.statement(Fixed::kAddUsage, &s)) return rc;
-  bind(s, 1, add.scope);
-  bind(s, 2, add.client);
-  bind(s, 3, add.bytes);
-  bind(s, 4, add.inodes);
+  bind_value(s, 1, add.scope);
+  bind_value(s, 2, add.client);
+  bind_value(s, 3, add.bytes);
+  bind_value(s, 4, add.inodes);
   if (int rc = step(s)) return rc;
   if (sqlite3_changes(connection_.db()) != 0) return SQLITE_OK;
   return put_record(UsageRecord{add.scope, add.client, add.bytes, add.inodes}, nullptr);

@@ -75,6 +75,7 @@ class CommitApplier {
   std::vector<int> fold_of_mutation_;  // the expectation in its statement, or -1
   std::vector<char> folded_;           // by expectation
   std::optional<Error> refusal_;
+  std::optional<uint64_t> epoch_;  // the volume's, as far as the commit has been applied
   // The session last found to be there, while nobody else has committed.
   ClientId session_ = 0;
   uint64_t session_generation_ = 0;

@@ -26,45 +26,84 @@ CommitQueue::CommitQueue(std::unique_ptr<Connection> connection, Clock& clock, W
 }
 
 Result<CommitResult> CommitQueue::commit(const OpContext& ctx, const CommitRequest& request) {
-  Result<CommitResult> result = wait_for_commit(ctx, request);
-  if (!result.ok() || !result->applied || request.durability != Durability::kDurable) return result;
-  Status synced = sync(ctx);
-  if (!synced.ok()) return std::move(synced).error().set_maybe_applied();
-  return result;
-}
-
-Result<CommitResult> CommitQueue::wait_for_commit(const OpContext& ctx,
-                                                  const CommitRequest& request) {
   Pending me{&ctx, &request};
   Lock lock(mutex_);
   queue_.push_back(&me);
-  while (!me.done) {
-    if (!leading_) {
+  while (!me.done()) {
+    if (may_lead(me)) {
       leading_ = true;
       lead(lock, me);
       leading_ = false;
       wake_next();
       continue;
     }
-    me.wake.wait_for(lock, kPoll);
-    if (me.done || me.taken) continue;
-    Status status = may_wait(me);
-    if (!status.ok()) {
-      withdraw(me);
-      return std::move(status).error();
+    if (me.state == Pending::State::kApplied && !flushing_) {
+      flush_applied(lock, me);
+      continue;
     }
+    me.wake.wait_for(lock, kPoll);
+    if (me.done() || me.state == Pending::State::kTaken) continue;
+    Status status = me.state == Pending::State::kQueued ? may_wait(me) : ctx.check();
+    if (status.ok()) continue;
+    withdraw(me);
+    // Applied, but whether it survives power loss is not known.
+    if (me.state == Pending::State::kApplied) return std::move(status).error().set_maybe_applied();
+    return std::move(status).error();
   }
   if (me.error) return std::move(*me.error);
   return std::move(me.result);
 }
 
-void CommitQueue::withdraw(Pending& pending) {
-  queue_.erase(std::remove(queue_.begin(), queue_.end(), &pending), queue_.end());
+bool CommitQueue::may_lead(const Pending& me) const {
+  if (me.state != Pending::State::kQueued || leading_) return false;
+  return !flushing_ || !me.durable();
 }
 
+void CommitQueue::withdraw(Pending& pending) {
+  queue_.erase(std::remove(queue_.begin(), queue_.end(), &pending), queue_.end());
+  applied_.erase(std::remove(applied_.begin(), applied_.end(), &pending), applied_.end());
+  std::replace(flushed_.begin(), flushed_.end(), &pending, static_cast<Pending*>(nullptr));
+}
+
+/// From here on its owner may destroy it, once the mutex is free.
+void CommitQueue::finish(Pending& pending, Pending& me) {
+  pending.state = Pending::State::kDone;
+  if (&pending != &me) pending.wake.notify_one();
+}
+
+/// Whoever has something to do now and does not know it yet.
 void CommitQueue::wake_next() {
-  if (!queue_.empty()) queue_.front()->wake.notify_one();
+  if (!applied_.empty() && !flushing_) applied_.front()->wake.notify_one();
+  if (!leading_) {
+    for (Pending* pending : queue_) {
+      if (!may_lead(*pending)) continue;
+      pending->wake.notify_one();
+      break;
+    }
+  }
   led_.notify_all();
+}
+
+/// One flush for all that are applied.
+void CommitQueue::flush_applied(Lock& lock, Pending& me) {
+  flushing_ = true;
+  flushed_.swap(applied_);
+  lock.unlock();
+  Status synced = sync(*me.ctx);
+  lock.lock();
+  flushing_ = false;
+  const bool mine_alone = !synced.ok() && !me.ctx->check().ok();
+  for (Pending* pending : flushed_) {
+    if (pending == nullptr) continue;
+    if (mine_alone && pending != &me) {
+      applied_.push_back(pending);  // another of them flushes
+      continue;
+    }
+    if (!synced.ok()) pending->error = Error(synced.error()).set_maybe_applied();
+    finish(*pending, me);
+  }
+  flushed_.clear();
+  wake_next();
 }
 
 Status CommitQueue::may_wait(Pending& pending) {
@@ -98,15 +137,7 @@ void CommitQueue::lead(Lock& lock, Pending& leader) {
       run(group_);
       gate.leave();
       lock.lock();
-      for (Pending* pending : group_) {
-        if (pending->settled) {
-          pending->done = true;  // from here on its owner may destroy it, once the mutex is free
-          if (pending != &leader) pending->wake.notify_one();
-        } else {  // once more, by itself
-          pending->taken = false;
-          queue_.push_front(pending);
-        }
-      }
+      settle_group(leader);
       return;
     }
     Status status;
@@ -123,10 +154,24 @@ void CommitQueue::lead(Lock& lock, Pending& leader) {
     }
     // The others decide for themselves: the next of them leads.
     leader.error = std::move(status).error();
-    leader.done = true;
     lock.lock();
     withdraw(leader);
+    leader.state = Pending::State::kDone;
     return;
+  }
+}
+
+void CommitQueue::settle_group(Pending& leader) {
+  for (Pending* pending : group_) {
+    if (!pending->settled) {  // once more, by itself
+      pending->state = Pending::State::kQueued;
+      queue_.push_front(pending);
+    } else if (pending->durable() && !pending->error && pending->result.applied) {
+      pending->state = Pending::State::kApplied;
+      applied_.push_back(pending);
+    } else {
+      finish(*pending, leader);
+    }
   }
 }
 
@@ -136,7 +181,7 @@ void CommitQueue::take_group() {
     Pending* next = queue_.front();
     if (next->alone && !group_.empty()) break;
     queue_.pop_front();
-    next->taken = true;
+    next->state = Pending::State::kTaken;
     group_.push_back(next);
     if (next->alone) break;
   }

@@ -20,6 +20,10 @@ namespace skerry::meta::sqlite {
 /// queued by then, each commit in a savepoint so that a conflict undoes one alone, and commits
 /// once. While another process has the lock, the leader sleeps outside the fork gate between
 /// attempts.
+///
+/// Durable commits that were applied wait for a flush of the WAL, which one of them does for all
+/// that wait by then. While it runs, callers that want no flush commit on; durable ones gather, so
+/// that they share the next transaction and the next flush, and each is woken once.
 class CommitQueue {
  public:
   struct Options {
@@ -45,9 +49,9 @@ class CommitQueue {
   struct Pending {
     const OpContext* ctx;
     const CommitRequest* request;
-    bool taken = false;  // guarded by mutex_
-    bool done = false;   // guarded by mutex_
-    // What follows belongs to the leader between `taken` and `done`.
+    // Guarded by mutex_:
+    enum class State : uint8_t { kQueued, kTaken, kApplied, kDone } state = State::kQueued;
+    // What follows belongs to the leader while the state is kTaken.
     bool settled = false;
     bool alone = false;  // shares no transaction: one that did failed as a whole
     bool exact = false;  // see CommitApplier::apply
@@ -55,11 +59,17 @@ class CommitQueue {
     CommitResult result;
     std::optional<Error> error;
     std::condition_variable wake;
+
+    bool durable() const { return request->durability == Durability::kDurable; }
+    bool done() const { return state == State::kDone; }
   };
   using Lock = std::unique_lock<std::mutex>;
 
-  Result<CommitResult> wait_for_commit(const OpContext& ctx, const CommitRequest& request);
+  bool may_lead(const Pending& me) const;
   void lead(Lock& lock, Pending& leader);
+  void settle_group(Pending& leader);
+  void flush_applied(Lock& lock, Pending& me);
+  void finish(Pending& pending, Pending& me);
   bool begin(Pending& leader);
   void take_group();
   void run(const std::vector<Pending*>& group);
@@ -81,9 +91,12 @@ class CommitQueue {
   uint32_t jitter_ = 0x9e3779b9;  // of the leader's pauses
   std::vector<Pending*> group_;   // what the leader has taken from the queue
 
-  std::mutex mutex_;
-  std::deque<Pending*> queue_;  // guarded by mutex_, as is leading_
+  std::mutex mutex_;               // guards what follows
+  std::deque<Pending*> queue_;     // kQueued
+  std::vector<Pending*> applied_;  // kApplied, waiting for a flush
+  std::vector<Pending*> flushed_;  // kApplied, in the flush that runs; null where one gave up
   bool leading_ = false;
+  bool flushing_ = false;
   std::condition_variable led_;
 
   std::mutex sync_mutex_;

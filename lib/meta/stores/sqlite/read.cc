@@ -12,7 +12,7 @@ int join_directory(Connection& connection, Attributes* attr) {
   sqlite3_stmt* s = nullptr;
   if (int rc = connection.statement(Fixed::kDirStats, &s)) return rc;
   Rows rows(s);
-  bind(s, 1, attr->ino);
+  bind_value(s, 1, attr->ino);
   int rc;
   while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
     const TimeNs mtime_ns = sqlite3_column_int64(s, 0);
@@ -28,7 +28,7 @@ int join_entry(Connection& connection, EntryRecord* entry) {
     sqlite3_stmt* s = nullptr;
     if (int rc = connection.statement(Table::kInode, Verb::kSelect, &s)) return rc;
     Rows rows(s);
-    bind(s, 1, entry->attr.ino);
+    bind_value(s, 1, entry->attr.ino);
     int rc = sqlite3_step(s);
     if (rc == SQLITE_ROW) {
       entry->attr = column_attributes(s, 0);
@@ -64,16 +64,16 @@ int read_range(Connection& connection, const Range& range, bool join, RangePage*
   if (int rc = connection.statement(range.table, verb, &s)) return rc;
   Rows rows(s);
   const uint32_t limit = std::max<uint32_t>(range.limit, 1);
-  if (prefix >= 1) bind(s, kRangeA, range.a);
-  if (prefix >= 2) bind(s, kRangeB, range.b);
+  if (prefix >= 1) bind_value(s, kRangeA, range.a);
+  if (prefix >= 2) bind_value(s, kRangeB, range.b);
   if (range.after) {
-    bind(s, kAfterA, clamped(range.after->a));
-    bind(s, kAfterB, clamped(range.after->b));
-    bind(s, kAfterC, clamped(range.after->c));
-    bind(s, kAfterName, range.after->name);
+    bind_value(s, kAfterA, clamped(range.after->a));
+    bind_value(s, kAfterB, clamped(range.after->b));
+    bind_value(s, kAfterC, clamped(range.after->c));
+    bind_value(s, kAfterName, range.after->name);
   }
-  if (prefix == 0) bind(s, kRangeMaxA, clamped(range.max_a.value_or(INT64_MAX)));
-  bind(s, kRangeLimit, uint64_t{limit} + 1);
+  if (prefix == 0) bind_value(s, kRangeMaxA, clamped(range.max_a.value_or(INT64_MAX)));
+  bind_value(s, kRangeLimit, uint64_t{limit} + 1);
   int rc;
   while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
     if (page->records.size() == limit) {
@@ -99,7 +99,7 @@ int home_in(Connection& connection, Table table, Ino ino, std::optional<Attribut
                                   : connection.statement(table, Verb::kSelect, &s);
   if (rc != SQLITE_OK) return rc;
   Rows rows(s);
-  bind(s, 1, ino);
+  bind_value(s, 1, ino);
   rc = sqlite3_step(s);
   if (rc == SQLITE_DONE) return SQLITE_OK;
   if (rc != SQLITE_ROW) return rc;

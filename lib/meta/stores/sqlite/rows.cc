@@ -179,29 +179,29 @@ std::string statement_sql(Table table, Verb verb) {
 int bind_key(sqlite3_stmt* s, const Key& key) {
   const TableLayout& t = layout_of(key.table);
   int i = 1;
-  if (t.a != nullptr) bind(s, i++, key.a);
-  if (t.b != nullptr) bind(s, i++, key.b);
-  if (t.c != nullptr) bind(s, i++, key.c);
-  if (t.key_name != nullptr) bind(s, i++, key.name);
+  if (t.a != nullptr) bind_value(s, i++, key.a);
+  if (t.b != nullptr) bind_value(s, i++, key.b);
+  if (t.c != nullptr) bind_value(s, i++, key.c);
+  if (t.key_name != nullptr) bind_value(s, i++, key.name);
   return i;
 }
 
 void bind_attributes(sqlite3_stmt* s, int i, const Attributes& attr) {
-  bind(s, i, attr.ino);
-  bind(s, i + 1, static_cast<uint32_t>(attr.type));
-  bind(s, i + 2, attr.mode);
-  bind(s, i + 3, attr.uid);
-  bind(s, i + 4, attr.gid);
-  bind(s, i + 5, attr.nlink);
-  bind(s, i + 6, attr.flags);
-  bind(s, i + 7, attr.shards);
-  bind(s, i + 8, attr.rdev);
-  bind(s, i + 9, attr.length);
-  bind(s, i + 10, attr.atime_ns);
-  bind(s, i + 11, attr.mtime_ns);
-  bind(s, i + 12, attr.ctime_ns);
-  bind(s, i + 13, attr.btime_ns);
-  bind(s, i + 14, attr.version);
+  bind_value(s, i, attr.ino);
+  bind_value(s, i + 1, static_cast<uint32_t>(attr.type));
+  bind_value(s, i + 2, attr.mode);
+  bind_value(s, i + 3, attr.uid);
+  bind_value(s, i + 4, attr.gid);
+  bind_value(s, i + 5, attr.nlink);
+  bind_value(s, i + 6, attr.flags);
+  bind_value(s, i + 7, attr.shards);
+  bind_value(s, i + 8, attr.rdev);
+  bind_value(s, i + 9, attr.length);
+  bind_value(s, i + 10, attr.atime_ns);
+  bind_value(s, i + 11, attr.mtime_ns);
+  bind_value(s, i + 12, attr.ctime_ns);
+  bind_value(s, i + 13, attr.btime_ns);
+  bind_value(s, i + 14, attr.version);
 }
 
 Attributes column_attributes(sqlite3_stmt* s, int i) {
@@ -241,13 +241,13 @@ struct BindRecord {
   template <typename... Values>
   int all(const Values&... values) const {
     int i = 1;
-    (bind(s, i++, values), ...);
+    (bind_value(s, i++, values), ...);
     return i;
   }
   int operator()(const VolumeRecord& r) const { return all(r.name, r.value, r.number, r.version); }
   int operator()(const EntryRecord& r) const {
     bind_attributes(s, all(r.parent, r.name, uint32_t{r.linked}), r.attr);
-    bind(s, 3 + kAttributeColumnCount, r.version);
+    bind_value(s, 3 + kAttributeColumnCount, r.version);
     return 4 + kAttributeColumnCount;
   }
   int operator()(const InodeRecord& r) const {
@@ -256,7 +256,7 @@ struct BindRecord {
   }
   int operator()(const OrphanRecord& r) const {
     bind_attributes(s, 1, r.attr);
-    bind(s, 1 + kAttributeColumnCount, r.epoch);
+    bind_value(s, 1 + kAttributeColumnCount, r.epoch);
     return 2 + kAttributeColumnCount;
   }
   int operator()(const LinkRecord& r) const { return all(r.ino, r.parent, r.name); }

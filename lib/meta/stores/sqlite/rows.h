@@ -48,13 +48,13 @@ std::string statement_sql(Table table, Verb verb);
 inline constexpr int kRangeA = 1, kRangeB = 2, kAfterA = 3, kAfterB = 4, kAfterC = 5,
                      kAfterName = 6, kRangeMaxA = 7, kRangeLimit = 8;
 
-inline void bind(sqlite3_stmt* s, int i, uint64_t v) {
+inline void bind_value(sqlite3_stmt* s, int i, uint64_t v) {
   sqlite3_bind_int64(s, i, static_cast<sqlite3_int64>(v));
 }
-inline void bind(sqlite3_stmt* s, int i, int64_t v) { sqlite3_bind_int64(s, i, v); }
-inline void bind(sqlite3_stmt* s, int i, uint32_t v) { sqlite3_bind_int64(s, i, v); }
+inline void bind_value(sqlite3_stmt* s, int i, int64_t v) { sqlite3_bind_int64(s, i, v); }
+inline void bind_value(sqlite3_stmt* s, int i, uint32_t v) { sqlite3_bind_int64(s, i, v); }
 /// `v` is borrowed until the statement was stepped.
-inline void bind(sqlite3_stmt* s, int i, const std::string& v) {
+inline void bind_value(sqlite3_stmt* s, int i, const std::string& v) {
   sqlite3_bind_blob64(s, i, v.data(), v.size(), SQLITE_STATIC);
 }
 
