@@ -370,7 +370,8 @@ struct BlockCache::Impl {
     return claimed;
   }
 
-  void fill_pages(Shard& shard, CachedSlice* slice, uint64_t first_page, ByteView bytes) noexcept;
+  void fill_pages(Shard& shard, CachedSlice* slice, uint64_t first_page,
+                  const PageBytes& bytes) noexcept;
 
   const uint64_t capacity;
   const uint64_t live_capacity;  // what is not in limbo stays below it
@@ -398,8 +399,8 @@ uint64_t word_mask(uint64_t word, uint64_t first, uint64_t end) {
 }  // namespace
 
 void BlockCache::Impl::fill_pages(Shard& shard, CachedSlice* slice, uint64_t first_page,
-                                  ByteView bytes) noexcept {
-  const uint64_t end_page = first_page + (bytes.size() + kPageBytes - 1) / kPageBytes;
+                                  const PageBytes& bytes) noexcept {
+  const uint64_t end_page = first_page + (bytes.size + kPageBytes - 1) / kPageBytes;
   const uint64_t first_word = first_page / 64;
   const uint64_t end_word = (end_page + 63) / 64;
   uint64_t reserved = 0;
@@ -418,8 +419,8 @@ void BlockCache::Impl::fill_pages(Shard& shard, CachedSlice* slice, uint64_t fir
       unsigned begin = static_cast<unsigned>(std::countr_zero(rest));
       unsigned run = static_cast<unsigned>(std::countr_one(rest >> begin));
       uint64_t at = (word * 64 + begin - first_page) * kPageBytes;
-      uint64_t n = std::min<uint64_t>(run * kPageBytes, bytes.size() - at);
-      std::memcpy(slice->data() + first_page * kPageBytes + at, bytes.data() + at, n);
+      uint64_t n = std::min<uint64_t>(run * kPageBytes, bytes.size - at);
+      bytes.copy(at, n, slice->data() + first_page * kPageBytes + at);
       rest &= begin + run == 64 ? 0 : ~uint64_t{0} << (begin + run);
     }
     if (claimed != 0) slice->publish(word, claimed);
@@ -507,10 +508,10 @@ bool BlockCache::missing(const SliceKey& key, uint64_t first_page, uint64_t end_
 }
 
 void BlockCache::fill(const SliceKey& key, uint64_t slice_length, uint64_t first_page,
-                      ByteView bytes) noexcept {
+                      const PageBytes& bytes) noexcept {
   if (first_page > slice_length / kPageBytes) return;
   uint64_t begin = first_page * kPageBytes;
-  uint64_t n = std::min<uint64_t>(bytes.size(), slice_length - begin);
+  uint64_t n = std::min<uint64_t>(bytes.size, slice_length - begin);
   if (begin + n < slice_length) n -= n % kPageBytes;
   if (n == 0) return;
   Impl::Place place = impl_->place_of(key);
@@ -519,7 +520,7 @@ void BlockCache::fill(const SliceKey& key, uint64_t slice_length, uint64_t first
     slice = impl_->insert_pinned(place, key, slice_length, n >= slice_length / 2);
   if (slice == nullptr) return;
   if (slice->length() == slice_length)
-    impl_->fill_pages(*place.shard, slice, first_page, bytes.first(n));
+    impl_->fill_pages(*place.shard, slice, first_page, {bytes.data, n, bytes.stride});
   slice->unpin();
 }
 

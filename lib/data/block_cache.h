@@ -19,6 +19,7 @@
 #include <memory>
 
 #include "base/bytes.h"
+#include "data/block_format.h"
 #include "meta/records.h"
 
 namespace skerry::data {
@@ -68,7 +69,11 @@ class BlockCache {
   /// Adds checked pages: `bytes` are the payload from first_page on, whole pages but for the
   /// slice's last. Copies. May evict. Ignores what is already there.
   void fill(const SliceKey& key, uint64_t slice_length, uint64_t first_page,
-            ByteView bytes) noexcept;
+            const PageBytes& bytes) noexcept;
+  void fill(const SliceKey& key, uint64_t slice_length, uint64_t first_page,
+            ByteView bytes) noexcept {
+    fill(key, slice_length, first_page, plain_pages(bytes));
+  }
   /// Forgets a slice (its object was deleted).
   void erase(const SliceKey& key) noexcept;
   void erase_object(meta::ObjectId object) noexcept;

@@ -77,25 +77,38 @@ FramedSlice frame_slice(const std::vector<ByteView>& bytes) {
   return framed;
 }
 
-Status unframe_pages(uint32_t slice_crc, uint64_t first_page, ByteView framed, MutableBytes out) {
-  if (framed.size() != framed_size(out.size()))
+void PageBytes::copy(uint64_t offset, uint64_t n, std::byte* out) const noexcept {
+  if (stride == kPageBytes) {
+    std::memcpy(out, data + offset, n);
+    return;
+  }
+  while (n != 0) {
+    const uint64_t in_page = offset % kPageBytes;
+    const uint64_t step = std::min(n, kPageBytes - in_page);
+    std::memcpy(out, data + offset / kPageBytes * stride + in_page, step);
+    out += step;
+    offset += step;
+    n -= step;
+  }
+}
+
+Result<PageBytes> check_pages(uint32_t slice_crc, uint64_t first_page, ByteView framed,
+                              uint64_t payload_bytes) {
+  if (framed.size() != framed_size(payload_bytes))
     return Error(EIO, "stored pages have the wrong length: " + std::to_string(framed.size()) +
-                          " bytes where " + std::to_string(framed_size(out.size())) +
+                          " bytes where " + std::to_string(framed_size(payload_bytes)) +
                           " were expected");
   const std::byte* from = framed.data();
-  std::byte* to = out.data();
-  for (size_t left = out.size(), page = first_page; left != 0; page++) {
-    size_t n = std::min<size_t>(left, kPageBytes);
+  for (uint64_t left = payload_bytes, page = first_page; left != 0; page++) {
+    const uint64_t n = std::min(left, kPageBytes);
     uint32_t check;
     std::memcpy(&check, from + n, sizeof check);
     if ((crc32c(0, {from, n}) ^ mix(slice_crc, page)) != check)
       return Error(EIO, "page " + std::to_string(page) + " fails its checksum");
-    std::memmove(to, from, n);  // `out` may be the front of `framed`
     from += n + kPageCheckBytes;
-    to += n;
     left -= n;
   }
-  return {};
+  return PageBytes{framed.data(), payload_bytes, kFramedPageBytes};
 }
 
 // "chunks/000/000/1", "chunks/012/345/12345678", "chunks/1234/567/1234567890": a folder holds at

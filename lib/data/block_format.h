@@ -44,10 +44,21 @@ struct FramedSlice {
 /// outlive the result.
 FramedSlice frame_slice(const std::vector<ByteView>& bytes);
 
-/// Checks the framed pages [first_page, ...) of a slice in `framed` and copies their payload to
-/// `out` (out.size() is their payload size: whole pages but for the slice's last). EIO naming the
-/// page on a mismatch; `out` then holds nothing to rely on. `out` may begin where `framed` does.
-Status unframe_pages(uint32_t slice_crc, uint64_t first_page, ByteView framed, MutableBytes out);
+/// The payload of consecutive pages in memory, each `stride` bytes after the one before.
+struct PageBytes {
+  const std::byte* data = nullptr;
+  uint64_t size = 0;             // of the payload: whole pages but for the last
+  uint64_t stride = kPageBytes;  // or kFramedPageBytes
+  /// Copies `n` bytes from `offset` of the payload on.
+  void copy(uint64_t offset, uint64_t n, std::byte* out) const noexcept;
+};
+inline PageBytes plain_pages(ByteView bytes) { return {bytes.data(), bytes.size(), kPageBytes}; }
+
+/// Checks the framed pages [first_page, ...) of a slice in `framed`, which hold `payload_bytes`
+/// (whole pages but for the slice's last), and says where the payload is. EIO naming the page on a
+/// mismatch.
+Result<PageBytes> check_pages(uint32_t slice_crc, uint64_t first_page, ByteView framed,
+                              uint64_t payload_bytes);
 
 /// "chunks/{id / 1e6}/{id / 1e3 % 1e3}/{id}", the folders padded to three digits. Keys are not in
 /// the order of their ids.

@@ -1,7 +1,6 @@
 #include "data/block_reader.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 #include <tuple>
 
@@ -17,11 +16,6 @@ namespace {
 constexpr uint64_t kMaxGap = 64 << 10;
 
 uint64_t pages_of(uint64_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes; }
-
-struct FreeBuffer {
-  void operator()(std::byte* p) const { std::free(p); }
-};
-using Buffer = std::unique_ptr<std::byte, FreeBuffer>;  // malloc, as new[] would write zeros first
 
 }  // namespace
 
@@ -152,27 +146,28 @@ Status BlockStore::Reader::fetch_request(const Request& request) {
 
 Status BlockStore::Reader::fetch_pieces(const Request& request) {
   uint64_t size = request.end - request.begin;
-  Buffer buffer(static_cast<std::byte*>(std::malloc(size)));
-  if (buffer == nullptr)
+  const ScratchBuffers::Loan buffer = store_.scratch_.borrow(size);
+  if (buffer.data() == nullptr)
     return Error(ENOMEM, "no memory to read " + std::to_string(size) + " bytes");
-  Status got = get(request.pieces.front(), request.begin, {buffer.get(), size});
+  Status got = get(request.pieces.front(), request.begin, {buffer.data(), size});
   // EINVAL: the object ends too early, which is damage of some of the pieces.
   if (!got.ok() && got.error().code() != EINVAL) return got;
   Status outcome;
   for (const Piece& piece : request.pieces) {
-    MutableBytes framed(buffer.get() + (piece.object_begin() - request.begin),
+    MutableBytes framed(buffer.data() + (piece.object_begin() - request.begin),
                         framed_size(piece.payload_bytes()));
-    Status checked = got.ok() ? unframe(piece, framed) : Error(EIO, "the object is too short");
-    if (!checked.ok()) {
+    Result<PageBytes> payload =
+        got.ok() ? check(piece, framed) : Result<PageBytes>(Error(EIO, "the object is too short"));
+    if (!payload.ok()) {
       store_.tally_->checksum_errors++;
       log_message(LogLevel::kWarning, "object " + object_key(piece.extent->object) + ": " +
-                                          checked.error().message() + "; reading it again");
-      checked = fetch_again(piece, framed);
+                                          payload.error().message() + "; reading it again");
+      payload = fetch_again(piece, framed);
     }
-    if (checked.ok())
-      deliver(piece, framed.first(piece.payload_bytes()));
+    if (payload.ok())
+      deliver(piece, *payload);
     else if (outcome.ok())
-      outcome = std::move(checked);
+      outcome = std::move(payload).error();
   }
   return outcome;
 }
@@ -185,29 +180,26 @@ Status BlockStore::Reader::get(const Piece& piece, uint64_t begin, MutableBytes 
   return {};
 }
 
-/// In place: the payload ends up at the front of `framed`.
-Status BlockStore::Reader::unframe(const Piece& piece, MutableBytes framed) {
-  return unframe_pages(piece.extent->crc, piece.pages.begin, framed,
-                       framed.first(piece.payload_bytes()));
+Result<PageBytes> BlockStore::Reader::check(const Piece& piece, MutableBytes framed) {
+  return check_pages(piece.extent->crc, piece.pages.begin, framed, piece.payload_bytes());
 }
 
-Status BlockStore::Reader::fetch_again(const Piece& piece, MutableBytes framed) {
+Result<PageBytes> BlockStore::Reader::fetch_again(const Piece& piece, MutableBytes framed) {
   Status again = get(piece, piece.object_begin(), framed);
-  if (again.ok())
-    again = unframe(piece, framed);
-  else if (again.error().code() != EINVAL)
-    return again;
-  if (again.ok()) return {};
+  if (!again.ok() && again.error().code() != EINVAL) return std::move(again).error();
+  Result<PageBytes> payload =
+      again.ok() ? check(piece, framed) : Result<PageBytes>(std::move(again).error());
+  if (payload.ok()) return payload;
   store_.tally_->checksum_errors++;
   return Error(EIO, "object " + object_key(piece.extent->object) +
                         " is damaged, in the slice at byte " +
                         std::to_string(piece.extent->object_offset) + ": " +
-                        again.error().message() + " (read twice)");
+                        payload.error().message() + " (read twice)");
 }
 
-void BlockStore::Reader::deliver(const Piece& piece, ByteView payload) {
+void BlockStore::Reader::deliver(const Piece& piece, const PageBytes& payload) {
   const uint64_t begin = piece.payload_begin();
-  const uint64_t end = begin + payload.size();
+  const uint64_t end = begin + payload.size;
   if (fill_cache_)
     store_.cache_.fill(piece.key(), piece.extent->slice_length, piece.pages.begin, payload);
   for (size_t i = piece.first_wanted; i < piece.end_wanted; i++) {
@@ -216,7 +208,7 @@ void BlockStore::Reader::deliver(const Piece& piece, ByteView payload) {
     uint64_t to = std::min(end, wanted.offset + wanted.length);
     if (from >= to) continue;
     if (wanted.out != nullptr)
-      std::memcpy(wanted.out + (from - wanted.offset), payload.data() + (from - begin), to - from);
+      payload.copy(from - begin, to - from, wanted.out + (from - wanted.offset));
     wanted.delivered.fetch_add(to - from, std::memory_order_relaxed);
   }
 }

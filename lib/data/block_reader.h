@@ -71,9 +71,9 @@ struct BlockStore::Reader {
   Status fetch_request(const Request& request);
   Status fetch_pieces(const Request& request);
   Status get(const Piece& piece, uint64_t begin, MutableBytes out);
-  Status unframe(const Piece& piece, MutableBytes framed);
-  Status fetch_again(const Piece& piece, MutableBytes framed);
-  void deliver(const Piece& piece, ByteView payload);
+  static Result<PageBytes> check(const Piece& piece, MutableBytes framed);
+  Result<PageBytes> fetch_again(const Piece& piece, MutableBytes framed);
+  void deliver(const Piece& piece, const PageBytes& payload);
 
   BlockStore& store_;
   const OpContext& ctx_;

@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "data/block_cache.h"
 #include "data/block_format.h"
+#include "data/scratch_buffers.h"
 #include "io/executor.h"
 #include "io/op_context.h"
 #include "meta/meta.h"
@@ -118,6 +119,7 @@ class BlockStore {
   Executor& executor_;
   const BlockStoreOptions options_;
   BlockCache cache_;
+  ScratchBuffers scratch_;
   std::unique_ptr<Tally> tally_;
   std::unique_ptr<Flights> flights_;
   std::unique_ptr<Packer> packer_;
