@@ -349,6 +349,36 @@ TEST_CASE("sqlite: after a failed flush the next one makes up for it", "[meta][s
   CHECK(number(*store, "n") == 2);
 }
 
+TEST_CASE("sqlite: a commit that could not be flushed is not applied again when sent again",
+          "[meta][sqlite][fault]") {
+  TestDirectory directory;
+  Faults faults;
+  faults.code = SQLITE_IOERR_FSYNC;
+  faults.all = true;
+  faults.only = sqlite::VfsOp::kSync;
+  auto store = open_volume(directory.file("v.db"), true, &faults);
+  CommitRequest request;
+  request.request = {1, 2};
+  request.mutations = {AddNumber{"n", 1}};
+  request.durability = Durability::kDurable;
+  faults.armed = true;
+  for (int i = 0; i < 3; ++i) {
+    auto result = store->commit(context(), request);
+    REQUIRE_FALSE(result.ok());
+    CHECK(result.error().maybe_applied());
+  }
+  faults.armed = false;
+  auto result = store->commit(context(), request);
+  REQUIRE(result.ok());
+  CHECK(result->applied);
+  REQUIRE(result->outcomes.size() == 1);
+  CHECK(result->outcomes[0].number == 0);  // of the one time that it was applied
+  CHECK(number(*store, "n") == 1);
+  request.request = {1, 3};
+  CHECK(store->commit(context(), request).ok());
+  CHECK(number(*store, "n") == 2);
+}
+
 TEST_CASE("sqlite: fork while threads commit", "[meta][sqlite][fault]") {
   TestDirectory directory;
   const std::string path = directory.file("v.db");

@@ -11,6 +11,7 @@ namespace skerry::meta::sqlite {
 namespace {
 
 constexpr size_t kMaxGroup = 256;
+constexpr size_t kMaxUnflushed = 4096;  // answers; a caller sends again within a second or gives up
 // Waiters look at their deadline and cancellation so often.
 constexpr auto kPoll = std::chrono::milliseconds(20);
 
@@ -28,7 +29,13 @@ CommitQueue::CommitQueue(std::unique_ptr<Connection> connection, Clock& clock, W
 Result<CommitResult> CommitQueue::commit(const OpContext& ctx, const CommitRequest& request) {
   Pending me{&ctx, &request};
   Lock lock(mutex_);
-  queue_.push_back(&me);
+  if (std::optional<CommitResult> before = take_unflushed(request.request)) {
+    me.result = *std::move(before);
+    me.state = Pending::State::kApplied;
+    applied_.push_back(&me);
+  } else {
+    queue_.push_back(&me);
+  }
   while (!me.done()) {
     if (may_lead(me)) {
       leading_ = true;
@@ -46,9 +53,10 @@ Result<CommitResult> CommitQueue::commit(const OpContext& ctx, const CommitReque
     Status status = me.state == Pending::State::kQueued ? may_wait(me) : ctx.check();
     if (status.ok()) continue;
     withdraw(me);
-    // Applied, but whether it survives power loss is not known.
-    if (me.state == Pending::State::kApplied) return std::move(status).error().set_maybe_applied();
-    return std::move(status).error();
+    if (me.state != Pending::State::kApplied) return std::move(status).error();
+    // Whether it survives power loss is not known.
+    keep_unflushed(request.request, std::move(me.result));
+    return std::move(status).error().set_maybe_applied();
   }
   if (me.error) return std::move(*me.error);
   return std::move(me.result);
@@ -63,6 +71,21 @@ void CommitQueue::withdraw(Pending& pending) {
   queue_.erase(std::remove(queue_.begin(), queue_.end(), &pending), queue_.end());
   applied_.erase(std::remove(applied_.begin(), applied_.end(), &pending), applied_.end());
   std::replace(flushed_.begin(), flushed_.end(), &pending, static_cast<Pending*>(nullptr));
+}
+
+void CommitQueue::keep_unflushed(const RequestId& id, CommitResult result) {
+  if (id == RequestId{}) return;
+  if (unflushed_.size() >= kMaxUnflushed) unflushed_.pop_front();
+  unflushed_.emplace_back(id, std::move(result));
+}
+
+std::optional<CommitResult> CommitQueue::take_unflushed(const RequestId& id) {
+  auto found = std::find_if(unflushed_.begin(), unflushed_.end(),
+                            [&](const auto& answer) { return answer.first == id; });
+  if (found == unflushed_.end()) return std::nullopt;
+  CommitResult result = std::move(found->second);
+  unflushed_.erase(found);
+  return result;
 }
 
 /// From here on its owner may destroy it, once the mutex is free.
@@ -99,7 +122,10 @@ void CommitQueue::flush_applied(Lock& lock, Pending& me) {
       applied_.push_back(pending);  // another of them flushes
       continue;
     }
-    if (!synced.ok()) pending->error = Error(synced.error()).set_maybe_applied();
+    if (!synced.ok()) {
+      keep_unflushed(pending->request->request, std::move(pending->result));
+      pending->error = Error(synced.error()).set_maybe_applied();
+    }
     finish(*pending, me);
   }
   flushed_.clear();

@@ -5,6 +5,8 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "io/op_context.h"
@@ -65,6 +67,8 @@ class CommitQueue {
   };
   using Lock = std::unique_lock<std::mutex>;
 
+  void keep_unflushed(const RequestId& id, CommitResult result);
+  std::optional<CommitResult> take_unflushed(const RequestId& id);
   bool may_lead(const Pending& me) const;
   void lead(Lock& lock, Pending& leader);
   void settle_group(Pending& leader);
@@ -97,6 +101,9 @@ class CommitQueue {
   std::vector<Pending*> flushed_;  // kApplied, in the flush that runs; null where one gave up
   bool leading_ = false;
   bool flushing_ = false;
+  // Answers of durable commits that were applied and could not be flushed. Sent again, such a
+  // request is flushed and not applied again.
+  std::deque<std::pair<RequestId, CommitResult>> unflushed_;
   std::condition_variable led_;
 
   std::mutex sync_mutex_;
