@@ -80,6 +80,10 @@ Status for_each_object(const OpContext& ctx, Meta& meta, ObjectId first, ObjectI
 /// Objects with a smaller id that for_each_object does not name are garbage: no live client can
 /// still be about to commit them. Read it BEFORE listing the object store.
 Result<ObjectId> uncommitted_floor(const OpContext& ctx, Meta& meta);
+/// Takes back the references that no extent holds, of objects below `floor` (of the line above):
+/// those of a pack whose slices were never committed. Objects without any then become garbage. The
+/// number of objects mended. An error may leave a part done, never wrong.
+Result<uint64_t> repair_references(const OpContext& ctx, Meta& meta, ObjectId floor);
 
 // ---- fsck: invariants of the records.
 struct FsckProblem {

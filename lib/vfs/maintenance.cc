@@ -59,6 +59,7 @@ class LeakScan {
   }
 
   const std::vector<Listed>& leaked() const { return leaked_; }
+  ObjectId floor() const { return floor_; }
 
  private:
   void take(const ObjectInfo& object) {
@@ -235,6 +236,7 @@ Status collect_garbage(const OpContext& ctx, Volume& volume, bool dry_run, GcRes
   }
   if (dry_run) return {};
   SKERRY_TRY(delete_leaked(ctx, volume, scan.leaked(), result, progress));
+  SKERRY_TRY(meta::repair_references(ctx, volume.meta(), scan.floor()));
   return reclaim_all(ctx, volume, result, progress);
 }
 

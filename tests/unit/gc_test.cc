@@ -123,4 +123,110 @@ TEST_CASE("gc: a client that registers while the floor is read uploads above it"
   CHECK(*id >= floor);
 }
 
+namespace {
+
+uint64_t repaired(TestClient& client) {
+  auto mended = repair_references(client.ctx, *client.meta, floor_of(client));
+  REQUIRE(mended.ok());
+  return *mended;
+}
+
+}  // namespace
+
+TEST_CASE("gc: references that no extent holds are taken back", "[meta][gc]") {
+  TestVolume volume;
+  TestObjects objects;
+  const auto ids = volume.take_objects(6, objects);
+  volume.add_file("packed", {ids[0], ids[0], ids[1]});
+  volume.add_file("packed too", {ids[0]});
+  volume.add_file("alone", {ids[2]});
+  volume.commit({AddObjectReferences{ids[0], 4},    // three of them nobody's: 5, held 3
+                 AddObjectReferences{ids[1], 1},    // 2, held 1
+                 AddObjectReferences{ids[3], 2}});  // 3, held by none
+  auto client = volume.open();
+  auto other = volume.open();
+  const auto above = volume.take_objects(1, objects);
+  volume.commit({AddObjectReferences{above[0], 2}});  // of a client that is about to commit
+  CHECK(repaired(*client) == 3);
+  CHECK(std::get<ObjectRecord>(*volume.get(object_key(ids[0]))).references == 3);
+  CHECK_FALSE(volume.has(object_key(ids[1])));
+  CHECK_FALSE(volume.has(object_key(ids[3])));
+  CHECK(volume.has(object_key(above[0])));
+  CHECK(repaired(*other) == 0);
+  reclaim_rounds({client.get(), other.get()}, objects, 6);
+  CHECK_FALSE(objects.present.contains(ids[3]));
+  for (size_t live : {0, 1, 2}) CHECK(objects.present.contains(ids[live]));
+  volume.commit({Delete{object_key(above[0])}});
+  require_healthy(*client);
+}
+
+TEST_CASE("gc: references that move while they are counted are left alone", "[meta][gc]") {
+  TestVolume volume;
+  TestObjects objects;
+  const auto ids = volume.take_objects(2, objects);
+  const Ino older = volume.add_file("older", {});
+  volume.add_file("source", {ids[0]});
+  volume.commit({AddObjectReferences{ids[0], 1}});  // one too many
+  auto client = volume.open();
+  int scans = 0;
+  auto clone = [&] {
+    volume.commit({Put{ExtentRecord{older, 0, 1, {TestVolume::extent(ids[0], 0, 100)}}},
+                   AddObjectReferences{ids[0], 1}});
+  };
+  bool counted = false;  // the extents were read, the records not again
+  client->store->on_read = [&](const ReadRequest& request) -> Status {
+    const bool extents = !request.ranges.empty() && request.ranges[0].table == Table::kExtent;
+    if (extents) {
+      ++scans;
+      counted = true;
+    } else if (std::exchange(counted, false) && scans == 1) {
+      clone();  // recorded 3 by now, held 1 as it was counted
+    }
+    return {};
+  };
+  SECTION("a clone after the count") {
+    CHECK(repaired(*client) == 0);
+    scans = 9;
+    CHECK(repaired(*client) == 1);
+    CHECK(std::get<ObjectRecord>(*volume.get(object_key(ids[0]))).references == 2);
+  }
+  SECTION("another client repairs meanwhile") {
+    auto other = volume.open();
+    client->store->on_commit = [&](const CommitRequest&) -> Status {
+      client->store->on_commit = nullptr;
+      CHECK(repaired(*other) == 1);
+      return {};
+    };
+    scans = 9;
+    CHECK(repaired(*client) == 0);
+    CHECK_FALSE(volume.has(object_key(ids[0])));  // one reference, not none
+  }
+}
+
+TEST_CASE("gc: an error while references are counted takes none back", "[meta][gc]") {
+  TestVolume volume;
+  TestObjects objects;
+  const auto ids = volume.take_objects(1, objects);
+  volume.add_file("f", {ids[0]});
+  volume.commit({AddObjectReferences{ids[0], 1}});
+  auto client = volume.open();
+  const ObjectId floor = floor_of(*client);
+  for (int failing = 0;; ++failing) {
+    int reads = 0;
+    client->store->on_read = [&](const ReadRequest&) -> Status {
+      if (reads++ == failing) return Error(EIO, "the scan broke");
+      return {};
+    };
+    auto mended = repair_references(client->ctx, *client->meta, floor);
+    if (mended.ok()) {
+      CHECK(failing > 3);
+      CHECK(*mended == 1);
+      break;
+    }
+    CHECK(std::get<ObjectRecord>(*volume.get(object_key(ids[0]))).references == 2);
+  }
+  client->store->on_read = nullptr;
+  require_healthy(*client);
+}
+
 }  // namespace skerry::meta
