@@ -29,8 +29,9 @@ inline const char* name_of(StoreKind kind) {
 /// A directory of its own for one test, removed with it.
 class TestDirectory {
  public:
-  TestDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "skerry-XXXXXX").string();
+  TestDirectory() : TestDirectory(std::filesystem::temp_directory_path()) {}
+  explicit TestDirectory(const std::filesystem::path& parent) {
+    std::string name = (parent / "skerry-XXXXXX").string();
     REQUIRE(mkdtemp(name.data()) != nullptr);
     path_ = name;
   }
