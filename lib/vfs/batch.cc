@@ -179,6 +179,16 @@ std::vector<meta::Ino> find_targets(const OpContext& ctx, Volume& volume,
   return target;
 }
 
+/// One flush for all that was stored, names included; its error is that of each.
+void make_durable(const OpContext& ctx, Volume& volume, std::vector<Status>& stored) {
+  if (std::none_of(stored.begin(), stored.end(), [](const Status& s) { return s.ok(); })) return;
+  const Status synced = volume.meta().store().sync(ctx);
+  if (synced.ok()) return;
+  for (Status& status : stored) {
+    if (status.ok()) status = synced;
+  }
+}
+
 }  // namespace
 
 AttributeResults stat_many(const OpContext& ctx, Volume& volume,
@@ -306,6 +316,7 @@ void write_many(const OpContext& ctx, Volume& volume, std::vector<WriteRequest>&
     where.push_back(i);
   }
   std::vector<Status> stored = volume.files().write_files(ctx, files, contents);
+  make_durable(ctx, volume, stored);
   for (size_t i = 0; i < stored.size(); i++) requests[where[i]].result = std::move(stored[i]);
   for (size_t i = 0; i < requests.size(); i++) {
     if (target[i] == 0) continue;
