@@ -84,7 +84,7 @@ int main(int argc, char** argv) {
   for (size_t i = 0; i < plain.size(); i++)
     plain[i] = static_cast<std::byte>(i * 2654435761u >> 24);
   for (uint64_t s = 0; s < kSlices; s++)
-    cache.fill({s + 1, 0}, kSliceBytes, 0, {plain.data() + s * kSliceBytes, kSliceBytes});
+    cache.fill({s + 1, 0}, kSliceBytes, 0, ByteView(plain.data() + s * kSliceBytes, kSliceBytes));
   // Rounds through a cache that is full from the second on, each slice evicting another; the last
   // one counts, when the machine has given all the memory that is needed.
   double fill_gib = 0;
@@ -93,7 +93,7 @@ int main(int argc, char** argv) {
     auto filling = Steady::now();
     for (uint64_t s = 0; s < kSlices; s++)
       full.fill({s + 1 + round * kSlices, 0}, kSliceBytes, 0,
-                {plain.data() + s * kSliceBytes, kSliceBytes});
+                ByteView(plain.data() + s * kSliceBytes, kSliceBytes));
     fill_gib = static_cast<double>(plain.size()) / (1 << 30) / seconds_since(filling);
   }
 

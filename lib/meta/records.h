@@ -171,10 +171,13 @@ struct ExtentRecord {
   friend bool operator==(const ExtentRecord&, const ExtentRecord&) = default;
 };
 
-/// How many extents refer to an object. Absent: one.
+/// How many extents refer to an object. Absent: one. Each change of the count gives the record a
+/// version that no earlier one had, even if it was absent in between: the server's time, or one
+/// more than before.
 struct ObjectRecord {
   ObjectId id = 0;
   int64_t references = 1;
+  uint64_t version = 0;
   friend bool operator==(const ObjectRecord&, const ObjectRecord&) = default;
 };
 

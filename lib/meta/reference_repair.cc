@@ -4,16 +4,11 @@
 // client that dies in between, or a flush that fails for good, leaves a count that is too high, and
 // an object that nothing would ever free.
 //
-// What is recorded minus what extents hold is the same at every moment for an object whose id lies
-// below uncommitted_floor(): nobody is about to commit slices of it, and clones and removals change
-// both sides in one commit. So the difference may be taken off whatever happens meanwhile, if it
-// was measured rightly. The extents are scanned in several snapshots, which miss one that moves
-// behind the scan; the tests against that are the ones of a collector of objects (gc.cc), and one
-// more: two scans agree, and the record is the same before, between and after them.
-//
-// Taken off twice a difference would free what is in use. So every commit renews a record of the
-// volume and expects it as it was before the measurement: of two that repair at one time the second
-// does nothing.
+// A record's version tells whether its count was changed since, even if it is the same again. Who
+// adds or takes an extent of an object with an id below uncommitted_floor() changes its count in
+// the same commit: nobody is about to commit slices of it. So if the version is the same before and
+// after a scan of the extents, the scan has met each extent of the object; or met it twice, where a
+// chunk was rewritten ahead of the scan, and a count that seems too low is left alone.
 
 #include <algorithm>
 
@@ -26,11 +21,11 @@ namespace {
 
 constexpr size_t kObjectsPerPass = 1'000'000;
 constexpr size_t kObjectsPerCommit = 1000;
-constexpr char kRepairSerial[] = "reference_repair";
 
 struct Count {
   ObjectId id = 0;
   int64_t recorded = 0;
+  uint64_t version = 0;
   int64_t held = 0;  // by extents
 };
 
@@ -40,14 +35,10 @@ class Repair {
       : ctx_(ctx), meta_(meta), store_(meta.store()), floor_(floor) {}
 
   Result<uint64_t> run() {
-    for (ObjectId first = 1; first < floor_ && !overtaken_;) {
-      SKERRY_TRY(read_serial());
+    for (ObjectId first = 1; first < floor_;) {
       SKERRY_TRY(find_records(first));
       if (counts_.empty()) break;
       first = counts_.back().id + 1;
-      SKERRY_TRY(measure());
-      // Few candidates are left, so the second time costs a scan but no memory.
-      if (counts_.empty()) continue;
       SKERRY_TRY(measure());
       SKERRY_TRY(take_back());
     }
@@ -55,16 +46,6 @@ class Repair {
   }
 
  private:
-  Status read_serial() {
-    ReadRequest request;
-    request.keys = {volume_key(kRepairSerial)};
-    SKERRY_ASSIGN(ReadResult read, store_.read(ctx_, request));
-    serial_ = VolumeRecord{kRepairSerial, {}, 0, 0};
-    if (!read.records.at(0).has_value()) return {};
-    SKERRY_ASSIGN(serial_, take_volume_record(read.records[0], kRepairSerial));
-    return {};
-  }
-
   Range records_from(ObjectId first) const {
     Range range = whole_table(Table::kObject);
     range.after = object_key(first - 1);
@@ -74,12 +55,11 @@ class Repair {
 
   Status find_records(ObjectId first) {
     counts_.clear();
-    measured_ = false;
     RecordStream<ObjectRecord> records(ctx_, store_, records_from(first));
     while (counts_.size() < kObjectsPerPass) {
       SKERRY_ASSIGN(ObjectRecord * record, records.peek());
       if (record == nullptr) break;
-      counts_.push_back({record->id, record->references, 0});
+      counts_.push_back({record->id, record->references, record->version, 0});
       records.pop();
     }
     return {};
@@ -91,11 +71,8 @@ class Repair {
     return it != counts_.end() && it->id == id ? &*it : nullptr;
   }
 
-  /// Leaves the objects that are still recorded as they were, with more than extents hold, and with
-  /// as many as the measurement before found.
+  /// Leaves those with more than extents hold.
   Status measure() {
-    std::vector<int64_t> before;
-    for (Count& count : counts_) before.push_back(std::exchange(count.held, 0));
     SKERRY_TRY(scan_table<ExtentRecord>(ctx_, store_, whole_table(Table::kExtent),
                                         [&](ExtentRecord& record) -> Status {
                                           for (const Extent& e : record.extents) {
@@ -103,47 +80,29 @@ class Repair {
                                           }
                                           return {};
                                         }));
-    std::vector<bool> same(counts_.size());
-    Range range = records_from(counts_.front().id);
-    range.max_a = counts_.back().id;
-    SKERRY_TRY(scan_table<ObjectRecord>(ctx_, store_, range, [&](ObjectRecord& record) -> Status {
-      Count* count = find(record.id);
-      if (count == nullptr) return {};
-      same[static_cast<size_t>(count - counts_.data())] = count->recorded == record.references;
-      return {};
-    }));
-    size_t kept = 0;
-    for (size_t i = 0; i < counts_.size(); ++i) {
-      const Count& count = counts_[i];
-      if (!same[i] || count.held >= count.recorded) continue;
-      if (measured_ && count.held != before[i]) continue;
-      counts_[kept++] = count;
-    }
-    counts_.resize(kept);
-    measured_ = true;
+    std::erase_if(counts_, [](const Count& count) { return count.held >= count.recorded; });
     return {};
   }
 
   Status take_back() {
-    for (size_t i = 0; i < counts_.size() && !overtaken_; i += kObjectsPerCommit) {
-      const size_t end = std::min(counts_.size(), i + kObjectsPerCommit);
-      const Key key = volume_key(kRepairSerial);
+    while (!counts_.empty()) {
+      const size_t n = std::min(counts_.size(), kObjectsPerCommit);
       std::vector<Expectation> expectations;
-      if (serial_.version == 0) {
-        expectations.push_back(ExpectAbsent{key});
-      } else {
-        expectations.push_back(ExpectVersion{key, serial_.version});
-      }
-      serial_.version += 1;
-      std::vector<Mutation> mutations = {Put{serial_}};
-      for (size_t c = i; c < end; ++c) {
-        mutations.push_back(
-            AddObjectReferences{counts_[c].id, counts_[c].held - counts_[c].recorded});
+      std::vector<Mutation> mutations;
+      for (size_t i = 0; i < n; ++i) {
+        const Count& count = counts_[i];
+        expectations.push_back(ExpectVersion{object_key(count.id), count.version});
+        mutations.push_back(AddObjectReferences{count.id, count.held - count.recorded});
       }
       SKERRY_ASSIGN(CommitResult done, meta_.commit(ctx_, std::move(expectations),
                                                     std::move(mutations), Durability::kDurable));
-      overtaken_ = !done.applied;
-      if (done.applied) repaired_ += end - i;
+      const auto begin = counts_.begin();
+      if (done.applied) {
+        repaired_ += n;
+        counts_.erase(begin, begin + static_cast<ptrdiff_t>(n));
+      } else {  // that one was in use meanwhile: the next run measures it anew
+        counts_.erase(begin + std::max(done.failed_expectation, 0));
+      }
     }
     return {};
   }
@@ -152,10 +111,7 @@ class Repair {
   Meta& meta_;
   Store& store_;
   const ObjectId floor_;
-  VolumeRecord serial_;
   std::vector<Count> counts_;  // by id
-  bool measured_ = false;      // counts_ were held against the extents before
-  bool overtaken_ = false;     // by another client that repairs
   uint64_t repaired_ = 0;
 };
 

@@ -74,7 +74,7 @@ struct ReadResult {
 // ---- Expectations: what must hold for a commit to be applied.
 
 /// The record is there at this version. For entries `ino` must match too (names are reused, inode
-/// numbers are not). Tables: volume, entry, inode, orphan.
+/// numbers are not). Tables: volume, entry, inode, orphan, object.
 struct ExpectVersion {
   Key key;
   uint64_t version = 0;

@@ -27,6 +27,7 @@ uint64_t version_of(const Record& record) {
   if (const auto* entry = std::get_if<EntryRecord>(&record)) return entry->version;
   if (const auto* inode = std::get_if<InodeRecord>(&record)) return inode->attr.version;
   if (const auto* orphan = std::get_if<OrphanRecord>(&record)) return orphan->attr.version;
+  if (const auto* object = std::get_if<ObjectRecord>(&record)) return object->version;
   return 0;
 }
 
@@ -291,10 +292,11 @@ Result<Outcome> MemoryDatabase::apply_mutation(const WriteData& write) {
 
 void MemoryDatabase::add_references(ObjectId id, int64_t delta) {
   const Record* record = find(object_key(id));
-  const int64_t before = record == nullptr ? 1 : std::get<ObjectRecord>(*record).references;
-  const int64_t after = before + delta;
+  const auto before = record == nullptr ? ObjectRecord{id} : std::get<ObjectRecord>(*record);
+  const int64_t after = before.references + delta;
   if (after > 1) {
-    set(object_key(id), ObjectRecord{id, after});
+    const auto now = static_cast<uint64_t>(clock_.now_ns());
+    set(object_key(id), ObjectRecord{id, after, std::max(before.version + 1, now)});
     return;
   }
   if (record != nullptr) set(object_key(id), std::nullopt);

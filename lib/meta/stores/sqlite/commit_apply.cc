@@ -277,6 +277,8 @@ int CommitApplier::holds(const ExpectVersion& expect, bool* held) {
     *held = inode->attr.version == expect.version;
   } else if (const auto* orphan = std::get_if<OrphanRecord>(&*record)) {
     *held = orphan->attr.version == expect.version;
+  } else if (const auto* object = std::get_if<ObjectRecord>(&*record)) {
+    *held = object->version == expect.version;
   } else {
     *held = expect.version == 0;  // has none
   }
@@ -514,9 +516,12 @@ int CommitApplier::mutate(const WriteData& write, const Expectation*, MutationOu
 int CommitApplier::add_references(ObjectId id, int64_t delta) {
   std::optional<Record> record;
   if (int rc = read_record(connection_, object_key(id), false, &record)) return rc;
-  const int64_t before = record ? std::get<ObjectRecord>(*record).references : 1;
-  const int64_t after = before + delta;
-  if (after > 1) return put_record(ObjectRecord{id, after}, nullptr);
+  const auto before = record ? std::get<ObjectRecord>(*record) : ObjectRecord{id};
+  const int64_t after = before.references + delta;
+  if (after > 1) {
+    const auto now = static_cast<uint64_t>(clock_.now_ns());
+    return put_record(ObjectRecord{id, after, std::max(before.version + 1, now)}, nullptr);
+  }
   if (record) {
     if (int rc = delete_record(object_key(id))) return rc;
   }

@@ -18,7 +18,7 @@ constexpr std::array<TableLayout, kTables> kLayouts = {{
     {"link", "ino", "parent", nullptr, "name", "", 3, false},
     {"dirstat", "ino", "shard", nullptr, nullptr, "mtime,subdirs,entries", 5, false},
     {"extent", "ino", "chunk", "seq", nullptr, "extents", 4, false},
-    {"object", "id", nullptr, nullptr, nullptr, "refs", 2, false},
+    {"object", "id", nullptr, nullptr, nullptr, "refs,version", 3, true},
     {"inline", "ino", nullptr, nullptr, nullptr, "crc,bytes", 3, false},
     {"symlink", "ino", nullptr, nullptr, nullptr, "target", 2, false},
     {"xattr", "ino", nullptr, nullptr, "name", "value", 3, false},
@@ -267,7 +267,7 @@ struct BindRecord {
     *encoded = encode_extents(r.extents);
     return all(r.ino, r.chunk, r.seq, *encoded);
   }
-  int operator()(const ObjectRecord& r) const { return all(r.id, r.references); }
+  int operator()(const ObjectRecord& r) const { return all(r.id, r.references, r.version); }
   int operator()(const InlineRecord& r) const { return all(r.ino, r.crc, r.bytes); }
   int operator()(const SymlinkRecord& r) const { return all(r.ino, r.target); }
   int operator()(const XattrRecord& r) const { return all(r.ino, r.name, r.value); }
@@ -327,7 +327,7 @@ bool column_record(sqlite3_stmt* s, Table table, Record* out) {
       return whole;
     }
     case Table::kObject:
-      *out = ObjectRecord{u(0), n(1)};
+      *out = ObjectRecord{u(0), n(1), u(2)};
       return true;
     case Table::kInline:
       *out = InlineRecord{u(0), static_cast<uint32_t>(u(1)), bytes(2)};
