@@ -45,7 +45,11 @@ class Step:
 
 
 def run(*command):
-    subprocess.run(command, check=True)
+    """Runs a command and returns what it said on standard error."""
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(done.stderr)
+    return done.stderr
 
 
 def tree_of(root):
@@ -101,8 +105,9 @@ def main():
         print(f"volume {url}, data in {scratch}/vol.db.data")
         run("skerry", "format", url)
         start = time.perf_counter()
-        run("skerry", "cp", "-r", "-p", url, source, ":/trees")
-        print(f"{'copied in: skerry cp -r':<44} {time.perf_counter() - start:6.2f} s")
+        told = run("skerry", "cp", "-r", "-p", "--cost", url, source, ":/trees")
+        seconds = time.perf_counter() - start
+        print(f"{'copied in: skerry cp -r':<44} {seconds:6.2f} s  {told.partition('cost: ')[2].strip()}")
 
         with skerry.Volume(url) as volume:
             with Step(volume, "verified after reopening") as step:

@@ -24,6 +24,7 @@ struct Invocation {
   bool json = false;
   bool verbose = false;
   bool progress = false;
+  bool cost = false;
   Output& out;
   Report& report;
 

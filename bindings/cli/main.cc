@@ -105,6 +105,8 @@ void declare(const Command& command, CLI::App& app, Invocation& invocation) {
         ->type_name("KEY=VALUE")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    app.add_flag("--cost", invocation.cost,
+                 "Say at the end, on standard error, what it cost in requests and bytes");
   }
 }
 
@@ -215,7 +217,7 @@ std::unique_ptr<Session> Invocation::open(int* status) {
     return nullptr;
   }
   *status = kExitFailure;
-  return Session::open(url, volume_options, report);
+  return Session::open(url, volume_options, report, cost);
 }
 
 int Invocation::usage(const std::string& sentence) const {

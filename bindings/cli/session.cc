@@ -8,6 +8,8 @@
 #include <csignal>
 #include <cstring>
 
+#include "text.h"
+
 namespace skerry::cli {
 namespace {
 
@@ -59,17 +61,19 @@ std::vector<const char*> option_array(const std::vector<std::string>& options) {
 }
 
 std::unique_ptr<Session> Session::open(const std::string& url,
-                                       const std::vector<std::string>& options, Report& report) {
+                                       const std::vector<std::string>& options, Report& report,
+                                       bool cost) {
   skerry_volume* volume = nullptr;
   const int rc = skerry_volume_open(url.c_str(), option_array(options).data(), &volume);
   if (rc < 0) {
     report.failure(skerry_last_error());
     return nullptr;
   }
-  return std::unique_ptr<Session>(new Session(volume, report));
+  return std::unique_ptr<Session>(new Session(volume, report, cost));
 }
 
-Session::Session(skerry_volume* volume, Report& report) : volume_(volume), report_(report) {
+Session::Session(skerry_volume* volume, Report& report, bool cost)
+    : volume_(volume), report_(report), cost_(cost) {
   const int count = getgroups(0, nullptr);
   if (count > 0) {
     std::vector<gid_t> groups(static_cast<size_t>(count));
@@ -89,7 +93,31 @@ Session::Session(skerry_volume* volume, Report& report) : volume_(volume), repor
   exact_context_.umask = 0;
 }
 
-Session::~Session() { check(skerry_volume_close(volume_)); }
+Session::~Session() {
+  if (cost_) tell_cost();
+  check(skerry_volume_close(volume_));
+}
+
+void Session::tell_cost() const {
+  if (!check(skerry_sync(volume_, context()))) return;  // what is still buffered costs as well
+  std::vector<skerry_counter> counters(256);
+  const int count = skerry_counters(volume_, counters.data(), counters.size());
+  const auto value = [&](const char* name) -> uint64_t {
+    for (int i = 0; i < std::min(count, 256); ++i) {
+      if (std::strcmp(counters[static_cast<size_t>(i)].name, name) == 0) {
+        return counters[static_cast<size_t>(i)].value;
+      }
+    }
+    return 0;
+  };
+  report_.note("cost: metadata " + std::to_string(value("metadata_reads")) + " reads, " +
+               std::to_string(value("metadata_commits")) + " commits; objects " +
+               std::to_string(value("object_puts")) + " PUT (" +
+               human_size(value("object_put_bytes")) + "), " +
+               std::to_string(value("object_gets")) + " GET (" +
+               human_size(value("object_get_bytes")) + "), " +
+               std::to_string(value("object_deletes")) + " DELETE");
+}
 
 bool Session::check(int64_t rc) const {
   if (rc >= 0) return true;

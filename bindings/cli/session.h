@@ -27,9 +27,11 @@ bool is_url(const std::string& text);
 // Owns an opened volume; closes it at the end and reports if that fails. Thread-safe as the C ABI.
 class Session {
  public:
-  // Null after a reported failure. `options` are "key=value" strings.
+  // Null after a reported failure. `options` are "key=value" strings. `cost`: what the session cost
+  // is said before it ends.
   static std::unique_ptr<Session> open(const std::string& url,
-                                       const std::vector<std::string>& options, Report& report);
+                                       const std::vector<std::string>& options, Report& report,
+                                       bool cost = false);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -58,10 +60,12 @@ class Session {
   std::string read_link(const std::string& path, int64_t* rc) const;
 
  private:
-  Session(skerry_volume* volume, Report& report);
+  Session(skerry_volume* volume, Report& report, bool cost);
+  void tell_cost() const;
 
   skerry_volume* volume_;
   Report& report_;
+  const bool cost_;
   std::vector<uint32_t> groups_;
   skerry_context context_ = {};
   skerry_context exact_context_ = {};

@@ -356,7 +356,8 @@ typedef struct skerry_view {
 } skerry_view;
 /** Gives up to `length` bytes from `offset` without copying: at least one byte unless at the end
  * of the file, fewer than asked where the data is not contiguous in memory (call again for the
- * rest). Release every view. @return view->length. */
+ * rest). Release every view; it stays valid until then, also when its file and its volume have been
+ * closed. @return view->length. */
 SKERRY_API int64_t skerry_read_view(skerry_file* file, const skerry_context* context,
                                     uint64_t offset, size_t length, skerry_view* view);
 SKERRY_API void skerry_view_release(skerry_view* view);

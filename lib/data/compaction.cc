@@ -119,6 +119,7 @@ Result<bool> OpenInode::compact_chunk(const OpContext& ctx, uint64_t chunk,
     std::vector<meta::ObjectId> made;
     Result<bool> replaced = false;
     Status failed;
+    const meta::ClientId session = store_.meta.client();
     for (const Run& run : runs) {
       if (run.count == 1) {
         replacement.push_back(pieces[run.first]);
@@ -133,7 +134,8 @@ Result<bool> OpenInode::compact_chunk(const OpContext& ctx, uint64_t chunk,
       replacement.push_back(*extent);
     }
     if (failed.ok()) {
-      replaced = meta::replace_chunk(ctx, store_.meta, ino_, chunk, data.extents, replacement);
+      replaced =
+          meta::replace_chunk(ctx, store_.meta, ino_, chunk, data.extents, replacement, session);
     }
     if (failed.ok() && replaced.ok() && *replaced) {
       state_->invalidate_at(data.attr.version + 1);

@@ -301,6 +301,7 @@ std::vector<Status> FileStore::write_files(const OpContext& ctx,
     }
     // ---- large: into shared objects
     if (large.empty()) continue;
+    const meta::ClientId session = impl_->meta.client();
     Result<std::vector<Extent>> extents = impl_->blocks.store_many(ctx, slices);
     Result<std::vector<Result<meta::DataWritten>>> written =
         std::vector<Result<meta::DataWritten>>();
@@ -313,7 +314,7 @@ std::vector<Status> FileStore::write_files(const OpContext& ctx,
           piece.chunk_offset = position;
         }
       }
-      written = meta::write_data(ctx, impl_->meta, writes, Durability::kVisible);
+      written = meta::write_data(ctx, impl_->meta, writes, Durability::kVisible, {}, session);
     }
     for (size_t l = 0; l < large.size(); ++l) {
       const size_t i = large[l];

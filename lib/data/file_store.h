@@ -117,7 +117,7 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
                        meta::Durability durability);
   Status commit_extents(const OpContext& ctx, const FileSnapshot* known,
                         meta::Durability durability);
-  Status store_batch(const OpContext& ctx, const std::shared_ptr<Slice>& base);
+  Result<meta::ClientId> store_batch(const OpContext& ctx, const std::shared_ptr<Slice>& base);
   Status store_pending(const OpContext& ctx);
   void release_surplus(const OpContext& ctx);
   Status write_zeros(const OpContext& ctx, uint64_t offset, uint64_t length, bool extend);

@@ -470,8 +470,9 @@ Status OpenInode::commit_inline(const OpContext& ctx, const FileSnapshot& known,
 }
 
 /// Stores all slices of the batch (and `base`, if any): full ones each in its object and in
-/// parallel, small ones together.
-Status OpenInode::store_batch(const OpContext& ctx, const SlicePtr& base) {
+/// parallel, small ones together. Returns the session that their ids belong to.
+Result<meta::ClientId> OpenInode::store_batch(const OpContext& ctx, const SlicePtr& base) {
+  const meta::ClientId session = store_.meta.client();
   State& state = *state_;
   std::vector<SlicePtr> all, small, large;
   {
@@ -521,13 +522,14 @@ Status OpenInode::store_batch(const OpContext& ctx, const SlicePtr& base) {
   }));
   for (const SlicePtr& slice : all) {
     if (slice->state == Slice::State::kStored) {
-      if (slice->client == store_.meta.client()) continue;
+      // The second: a pack whose leader began before this session.
+      if (slice->client == session && slice->extent.object >= store_.meta.first_object()) continue;
       return Error(ESTALE, "the session under which data was stored is gone");
     }
     if (state.store_error) return *state.store_error;
     return Error(EIO, "a block could not be stored");
   }
-  return {};
+  return session;
 }
 
 Status OpenInode::commit_extents(const OpContext& ctx, const FileSnapshot* known,
@@ -559,7 +561,7 @@ Status OpenInode::commit_extents(const OpContext& ctx, const FileSnapshot* known
     progress.base->state = Slice::State::kFrozen;
     progress.base_version = known->attr.version;
   }
-  SKERRY_TRY(store_batch(ctx, progress.base));
+  SKERRY_ASSIGN(const meta::ClientId session, store_batch(ctx, progress.base));
 
   meta::DataWrite write;
   write.ino = ino_;
@@ -588,7 +590,7 @@ Status OpenInode::commit_extents(const OpContext& ctx, const FileSnapshot* known
   }
   const std::vector<std::pair<meta::ObjectId, int64_t>> references(uses.begin(), uses.end());
   Result<std::vector<Result<meta::DataWritten>>> results =
-      meta::write_data(ctx, store_.meta, {write}, durability, references);
+      meta::write_data(ctx, store_.meta, {write}, durability, references, session);
   Result<meta::DataWritten> written =
       results.ok() ? std::move(results->at(0)) : std::move(results).error();
   if (!written.ok()) {

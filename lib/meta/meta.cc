@@ -97,6 +97,7 @@ Status Meta::register_session(const OpContext& ctx) {
     std::lock_guard lock(objects_.mutex);
     objects_.next = objects_.end = 0;
   }
+  first_object_.store(record.first_object, std::memory_order_release);
   client_.store(record.id, std::memory_order_release);
   return {};
 }
@@ -160,9 +161,10 @@ Result<ObjectId> Meta::next_object(const OpContext& ctx) {
 }
 
 Result<CommitResult> Meta::commit(const OpContext& ctx, std::vector<Expectation> expectations,
-                                  std::vector<Mutation> mutations, Durability durability) {
+                                  std::vector<Mutation> mutations, Durability durability,
+                                  ClientId session) {
   CommitRequest request;
-  request.session = client();
+  request.session = session != 0 ? session : client();
   request.expectations = std::move(expectations);
   request.mutations = std::move(mutations);
   request.durability =

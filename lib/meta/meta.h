@@ -80,6 +80,8 @@ class Meta {
   const VolumeFormat& format() const { return format_; }
   const MetaOptions& options() const { return options_; }
   ClientId client() const { return client_.load(std::memory_order_acquire); }
+  /// Objects of the current session have ids from here on.
+  ObjectId first_object() const { return first_object_.load(std::memory_order_acquire); }
   TimeNs now_ns() { return clock_.now_ns(); }
 
   /// Fresh ids from this client's batch; a new batch costs one commit.
@@ -88,9 +90,11 @@ class Meta {
 
   /// Fills session, request id and durability in and commits; retries lost answers with the same
   /// request id until the deadline. Every mutation of an opened volume goes through here.
+  /// `session`: the one that what is committed belongs to (the ids of stored objects do); ESTALE if
+  /// it is gone, also when this client has a new one by then. 0: the current one.
   Result<CommitResult> commit(const OpContext& ctx, std::vector<Expectation> expectations,
                               std::vector<Mutation> mutations,
-                              Durability durability = Durability::kVisible);
+                              Durability durability = Durability::kVisible, ClientId session = 0);
 
   // ---- open files (what this client must keep from being reclaimed)
   void note_open(Ino ino);
@@ -133,6 +137,7 @@ class Meta {
   Random& random_;
   std::unique_ptr<MetadataCache> cache_;
   std::atomic<ClientId> client_{0};
+  std::atomic<ObjectId> first_object_{0};
   std::atomic<uint64_t> epoch_{0};
   IdBatch inos_, objects_;
   std::mutex open_mutex_;

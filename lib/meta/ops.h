@@ -125,9 +125,10 @@ struct DataWrite {
   TimeNs mtime_ns = 0;      // 0: now
 };
 /// One commit for all; result[i] is the outcome of writes[i] (each file's success is its own).
+/// `session`: as Meta::commit; the one under which the objects of the pieces got their ids.
 Result<std::vector<Result<DataWritten>>> write_data(
     const OpContext& ctx, Meta& meta, const std::vector<DataWrite>& writes, Durability durability,
-    const std::vector<std::pair<ObjectId, int64_t>>& new_references = {});
+    const std::vector<std::pair<ObjectId, int64_t>>& new_references = {}, ClientId session = 0);
 /// Replaces a small file's whole contents in the metadata; EAGAIN unless the file is at `version`
 /// and has no extents (is empty or inline).
 Result<DataWritten> write_inline(const OpContext& ctx, Meta& meta, Ino ino, uint64_t version,
@@ -148,7 +149,7 @@ Result<DataWritten> copy_extents(const OpContext& ctx, Meta& meta, Ino from, uin
 /// False: something else changed meanwhile; nothing was done.
 Result<bool> replace_chunk(const OpContext& ctx, Meta& meta, Ino ino, uint64_t chunk,
                            const std::vector<ExtentRecord>& read,
-                           const std::vector<Extent>& replacement);
+                           const std::vector<Extent>& replacement, ClientId session = 0);
 
 // ---- remove_tree.cc
 struct RemoveProgress {

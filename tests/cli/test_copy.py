@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -206,3 +207,15 @@ def test_interrupt_while_reading_a_pipe(cli):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     process.stdin.close()
+
+
+def test_cost_is_told_in_requests_and_bytes(cli, source):
+    done = cli.run("cp", "-r", "--cost", str(source), ":/copy")
+    assert done.returncode == 0
+    told = done.stderr.decode().strip().splitlines()
+    assert len(told) == 1
+    assert re.fullmatch(
+        r"skerry: cost: metadata \d+ reads, [1-9]\d* commits; objects [1-9]\d* PUT \(.+\), "
+        r"\d+ GET \(.+\), \d+ DELETE",
+        told[0],
+    )

@@ -320,12 +320,15 @@ TEST_CASE("block cache: a forked child reads, fills and evicts", "[data][cache]"
   BlockCache cache(2 << 20);
   fill_whole(cache, {1, 0}, length);
   std::atomic<bool> stop{false};
+  std::atomic<int> reading{0};
   std::vector<std::thread> readers;  // inside their sections when the fork comes
   for (int i = 0; i < 2; i++)
     readers.emplace_back([&] {
       std::vector<std::byte> out(length);
+      ++reading;
       while (!stop) cache.read({1, 0}, 0, out);
     });
+  while (reading < 2) std::this_thread::yield();  // ASan's malloc does not survive a fork
   for (int round = 0; round < 10; round++) {
     pid_t child = fork();
     REQUIRE(child >= 0);

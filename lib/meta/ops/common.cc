@@ -151,7 +151,7 @@ void Change::touch(const Attributes& dir, TimeNs now, int64_t entries, int64_t s
   directories_.push_back(AddDirStat{dir.ino, shard, now, subdirs, entries});
 }
 
-Result<CommitResult> Change::commit(const OpContext& ctx, Durability durability) {
+Result<CommitResult> Change::commit(const OpContext& ctx, Durability durability, ClientId session) {
   if (meta_.options().read_only) return Error(EROFS, "the volume is open for reading only");
   first_directory_ = mutations_.size();
   // By inode, so that commits that touch the same two directories lock them in the same order.
@@ -161,7 +161,7 @@ Result<CommitResult> Change::commit(const OpContext& ctx, Durability durability)
   if (bytes_ != 0 || inodes_ != 0) {
     mutations_.push_back(AddUsage{0, meta_.client(), bytes_, inodes_});
   }
-  return meta_.commit(ctx, std::move(expectations_), std::move(mutations_), durability);
+  return meta_.commit(ctx, std::move(expectations_), std::move(mutations_), durability, session);
 }
 
 bool Change::directory_gone(const CommitResult& result) const {

@@ -100,7 +100,8 @@ class Change {
   }
 
   /// Called once. EROFS for a read-only client.
-  Result<CommitResult> commit(const OpContext& ctx, Durability durability = Durability::kVisible);
+  Result<CommitResult> commit(const OpContext& ctx, Durability durability = Durability::kVisible,
+                              ClientId session = 0);
   /// True if the conflict says that a touched directory is gone.
   bool directory_gone(const CommitResult& result) const;
 

@@ -89,8 +89,12 @@ namespace {
 class WriteBatch {
  public:
   WriteBatch(Meta& meta, const std::vector<DataWrite>& writes,
-             const std::vector<std::pair<ObjectId, int64_t>>& new_references)
-      : meta_(meta), writes_(writes), now_(meta.now_ns()), results_(writes.size()) {
+             const std::vector<std::pair<ObjectId, int64_t>>& new_references, ClientId session)
+      : meta_(meta),
+        writes_(writes),
+        session_(session),
+        now_(meta.now_ns()),
+        results_(writes.size()) {
     for (const auto& [object, delta] : new_references) references_[object] += delta;
     for (size_t i = 0; i < writes.size(); ++i) pending_.push_back(i);
   }
@@ -205,7 +209,7 @@ class WriteBatch {
     for (const auto& [object, delta] : references_) {
       if (delta != 0) mutations.push_back(AddObjectReferences{object, delta});
     }
-    return meta_.commit(ctx, std::move(expectations), std::move(mutations), durability);
+    return meta_.commit(ctx, std::move(expectations), std::move(mutations), durability, session_);
   }
 
   void finish(const CommitResult& result) {
@@ -227,6 +231,7 @@ class WriteBatch {
 
   Meta& meta_;
   const std::vector<DataWrite>& writes_;
+  const ClientId session_;
   const TimeNs now_;
   std::vector<std::optional<Result<DataWritten>>> results_;
   std::map<ObjectId, int64_t> references_;
@@ -239,8 +244,8 @@ class WriteBatch {
 
 Result<std::vector<Result<DataWritten>>> write_data(
     const OpContext& ctx, Meta& meta, const std::vector<DataWrite>& writes, Durability durability,
-    const std::vector<std::pair<ObjectId, int64_t>>& new_references) {
-  return WriteBatch(meta, writes, new_references).run(ctx, durability);
+    const std::vector<std::pair<ObjectId, int64_t>>& new_references, ClientId session) {
+  return WriteBatch(meta, writes, new_references, session).run(ctx, durability);
 }
 
 Result<DataWritten> write_inline(const OpContext& ctx, Meta& meta, Ino ino, uint64_t version,

@@ -101,9 +101,8 @@ class TreeRemoval {
     Change change(meta_);
     const TimeNs now = meta_.now_ns();
     // In the order in which orphans lie.
-    std::sort(r.files.begin(), r.files.end(), [](const EntryRecord& a, const EntryRecord& b) {
-      return a.attr.ino < b.attr.ino;
-    });
+    std::sort(r.files.begin(), r.files.end(),
+              [](const EntryRecord& a, const EntryRecord& b) { return a.attr.ino < b.attr.ino; });
     std::unordered_set<Directory*> expected;
     auto expect_in_place = [&](Directory* directory) {
       for (; directory != nullptr && expected.insert(directory).second;

@@ -51,7 +51,7 @@ void build(Ino ino, uint64_t chunk, const std::vector<ExtentRecord>& read,
 
 Result<bool> replace_chunk(const OpContext& ctx, Meta& meta, Ino ino, uint64_t chunk,
                            const std::vector<ExtentRecord>& read,
-                           const std::vector<Extent>& replacement) {
+                           const std::vector<Extent>& replacement, ClientId session) {
   if (read.empty()) return Error(EINVAL, "nothing was read");
   for (Attempts attempts(ctx, meta);;) {
     SKERRY_TRY(attempts.next());
@@ -65,7 +65,7 @@ Result<bool> replace_chunk(const OpContext& ctx, Meta& meta, Ino ino, uint64_t c
       change.expect(ExpectAttributes{ino, now.attr.version});
     }
     build(ino, chunk, read, replacement, &change);
-    SKERRY_ASSIGN(CommitResult result, change.commit(ctx));
+    SKERRY_ASSIGN(CommitResult result, change.commit(ctx, Durability::kVisible, session));
     if (result.applied) {
       meta.cache().forget_attributes(ino);
       return true;
