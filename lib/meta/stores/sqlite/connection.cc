@@ -36,9 +36,8 @@ int prepare(sqlite3* db, const char* sql, sqlite3_stmt** out) {
   return sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, out, nullptr);
 }
 
-Error open_error(sqlite3* db, const std::string& path) {
-  const int cause = db == nullptr ? 0 : sqlite3_system_errno(db);
-  switch (cause) {
+Error open_error(const std::string& path) {
+  switch (cause_of_failure()) {
     case EMFILE:
     case ENFILE:
       return Error(EMFILE, "database " + path +
@@ -89,12 +88,18 @@ Error error_of(sqlite3* db, int rc, const std::string& path) {
     case SQLITE_NOTADB:
       return Error(EINVAL, where + " is not an SQLite database; name another file");
     case SQLITE_CANTOPEN:
-      return open_error(db, path);
+      return open_error(path);
     case SQLITE_IOERR: {
       if (rc == SQLITE_IOERR_NOMEM) return Error(ENOMEM, where + ": out of memory");
-      const int cause = sqlite3_system_errno(db);
+      const int cause = rc == SQLITE_IOERR_SHORT_READ ? 0 : cause_of_failure();
       if (cause == ENOSPC || cause == EDQUOT) {
         return Error(ENOSPC, where + ": no space is left; free some and try again");
+      }
+      if (cause == EMFILE || cause == ENFILE) return open_error(path);
+      if (cause == EFBIG) {
+        return Error(EFBIG, where +
+                                ": the process may not write files that large; raise the limit "
+                                "(ulimit -f)");
       }
       return Error(EIO, where + ": input or output failed (" + sqlite3_errstr(rc) + ")");
     }

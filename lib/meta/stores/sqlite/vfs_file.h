@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 
 #include <atomic>
+#include <cerrno>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,9 @@
 #include "meta/stores/sqlite/vfs_ofd.h"
 
 namespace skerry::meta::sqlite {
+
+/// Keeps errno for cause_of_failure(); returns `rc`.
+int failed(int rc) noexcept;
 
 /// A connection's mapping of the WAL index.
 struct WalIndex {
@@ -37,7 +41,13 @@ struct OfdFile {
 
   int fault(VfsOp op) const noexcept { return fault(op, kind); }
   int fault(VfsOp op, VfsFile file) const noexcept {
-    return hooks.faults == nullptr ? SQLITE_OK : hooks.faults->before(op, file);
+    if (hooks.faults == nullptr) return SQLITE_OK;
+    const int rc = hooks.faults->before(op, file);
+    if (rc != SQLITE_OK) {
+      errno = 0;  // what failed is the hook's answer, not a system call
+      failed(rc);
+    }
+    return rc;
   }
 };
 

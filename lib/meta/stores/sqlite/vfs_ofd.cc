@@ -25,6 +25,12 @@ constexpr int64_t kSharedSize = 510;
 
 thread_local const VfsHooks* hooks_of_thread = nullptr;
 
+// SQLite asks for the cause of a failure after it has cleaned up, with calls that set errno anew,
+// and not at all where COMMIT fails.
+thread_local int errno_of_failure = 0;
+
+int noted(int rc) { return rc == SQLITE_OK ? rc : failed(rc); }
+
 // All open files of the process, for the child of a fork. Never destroyed: SQLite may close a
 // database while static objects are being destroyed.
 struct OpenFiles {
@@ -84,16 +90,18 @@ int read_file(sqlite3_file* base, void* buffer, int amount, sqlite3_int64 offset
   while (done < amount) {
     ssize_t n = pread(file->fd, to + done, static_cast<size_t>(amount - done), offset + done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return SQLITE_IOERR_READ;
+    if (n < 0) return failed(SQLITE_IOERR_READ);
     if (n == 0) break;
     done += static_cast<int>(n);
   }
   if (done == amount) return SQLITE_OK;
   std::memset(to + done, 0, static_cast<size_t>(amount - done));  // as SQLite requires
-  return SQLITE_IOERR_SHORT_READ;
+  return SQLITE_IOERR_SHORT_READ;  // no failure to SQLite where it looks past an end
 }
 
-int write_error() { return errno == ENOSPC || errno == EDQUOT ? SQLITE_FULL : SQLITE_IOERR_WRITE; }
+int write_error() {
+  return failed(errno == ENOSPC || errno == EDQUOT ? SQLITE_FULL : SQLITE_IOERR_WRITE);
+}
 
 int write_file(sqlite3_file* base, const void* buffer, int amount, sqlite3_int64 offset) {
   OfdFile* file = ofd_file(base);
@@ -114,7 +122,7 @@ int truncate_file(sqlite3_file* base, sqlite3_int64 size) {
   OfdFile* file = ofd_file(base);
   if (int rc = file->fault(VfsOp::kTruncate)) return rc;
   while (ftruncate(file->fd, size) != 0) {
-    if (errno != EINTR) return SQLITE_IOERR_TRUNCATE;
+    if (errno != EINTR) return failed(SQLITE_IOERR_TRUNCATE);
   }
   return SQLITE_OK;
 }
@@ -123,8 +131,8 @@ int sync_directory_of(const std::string& path) {
   const size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   int fd = open_descriptor(directory.c_str(), O_RDONLY | O_DIRECTORY, 0);
-  if (fd < 0) return SQLITE_CANTOPEN;
-  int rc = fsync(fd) == 0 ? SQLITE_OK : SQLITE_IOERR_DIR_FSYNC;
+  if (fd < 0) return failed(SQLITE_CANTOPEN);
+  int rc = fsync(fd) == 0 ? SQLITE_OK : failed(SQLITE_IOERR_DIR_FSYNC);
   close(fd);
   return rc;
 }
@@ -135,7 +143,7 @@ int file_size(sqlite3_file* base, sqlite3_int64* size) {
   OfdFile* file = ofd_file(base);
   if (int rc = file->fault(VfsOp::kSize)) return rc;
   struct stat st;
-  if (fstat(file->fd, &st) != 0) return SQLITE_IOERR_FSTAT;
+  if (fstat(file->fd, &st) != 0) return failed(SQLITE_IOERR_FSTAT);
   *size = st.st_size;
   return SQLITE_OK;
 }
@@ -262,7 +270,7 @@ unsigned mode_for(const char* name, VfsFile kind) {
 int open_file(sqlite3_vfs* vfs, const char* name, sqlite3_file* base, int flags, int* out_flags) {
   constexpr int kOurs = SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL;
   if (name == nullptr || (flags & kOurs) == 0) {  // temporary files are nobody else's
-    return unix_vfs(vfs)->xOpen(unix_vfs(vfs), name, base, flags, out_flags);
+    return noted(unix_vfs(vfs)->xOpen(unix_vfs(vfs), name, base, flags, out_flags));
   }
   base->pMethods = nullptr;
   VfsFile kind = (flags & SQLITE_OPEN_MAIN_DB) ? VfsFile::kDatabase
@@ -276,7 +284,7 @@ int open_file(sqlite3_vfs* vfs, const char* name, sqlite3_file* base, int flags,
   }
   if (hooks.faults != nullptr) {
     errno = 0;  // what failed is the hook's answer, not a system call
-    if (int rc = hooks.faults->before(VfsOp::kOpen, kind)) return rc;
+    if (int rc = hooks.faults->before(VfsOp::kOpen, kind)) return failed(rc);
   }
   int open_flags = (flags & SQLITE_OPEN_READONLY) ? O_RDONLY : O_RDWR;
   if (flags & SQLITE_OPEN_CREATE) open_flags |= O_CREAT;
@@ -287,7 +295,7 @@ int open_file(sqlite3_vfs* vfs, const char* name, sqlite3_file* base, int flags,
     flags = (flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY;
     fd = open_descriptor(name, O_RDONLY, 0);
   }
-  if (fd < 0) return SQLITE_CANTOPEN;
+  if (fd < 0) return failed(SQLITE_CANTOPEN);
   std::string path;
   try {
     path = name;
@@ -307,7 +315,7 @@ int open_file(sqlite3_vfs* vfs, const char* name, sqlite3_file* base, int flags,
   return SQLITE_OK;
 }
 
-int last_error(sqlite3_vfs*, int, char*) { return errno; }
+int last_error(sqlite3_vfs*, int, char*) { return errno_of_failure; }
 
 sqlite3_vfs make_vfs(sqlite3_vfs* original) {
   sqlite3_vfs vfs{};
@@ -318,13 +326,13 @@ sqlite3_vfs make_vfs(sqlite3_vfs* original) {
   vfs.pAppData = original;
   vfs.xOpen = open_file;
   vfs.xDelete = [](sqlite3_vfs* v, const char* name, int sync) {
-    return unix_vfs(v)->xDelete(unix_vfs(v), name, sync);
+    return noted(unix_vfs(v)->xDelete(unix_vfs(v), name, sync));
   };
   vfs.xAccess = [](sqlite3_vfs* v, const char* name, int flags, int* out) {
-    return unix_vfs(v)->xAccess(unix_vfs(v), name, flags, out);
+    return noted(unix_vfs(v)->xAccess(unix_vfs(v), name, flags, out));
   };
   vfs.xFullPathname = [](sqlite3_vfs* v, const char* name, int size, char* out) {
-    return unix_vfs(v)->xFullPathname(unix_vfs(v), name, size, out);
+    return noted(unix_vfs(v)->xFullPathname(unix_vfs(v), name, size, out));
   };
   vfs.xRandomness = [](sqlite3_vfs* v, int size, char* out) {
     return unix_vfs(v)->xRandomness(unix_vfs(v), size, out);
@@ -341,6 +349,13 @@ sqlite3_vfs make_vfs(sqlite3_vfs* original) {
 }
 
 }  // namespace
+
+int cause_of_failure() noexcept { return errno_of_failure; }
+
+int failed(int rc) noexcept {
+  errno_of_failure = errno;
+  return rc;
+}
 
 int open_descriptor(const char* path, int flags, unsigned mode) noexcept {
   int fd;
@@ -364,7 +379,7 @@ int set_lock(int fd, short type, int64_t start, int64_t length, int io_error) no
   lock.l_len = length;
   while (fcntl(fd, F_OFD_SETLK, &lock) != 0) {
     if (errno == EINTR) continue;
-    return errno == EAGAIN || errno == EACCES || errno == ENOLCK ? SQLITE_BUSY : io_error;
+    return errno == EAGAIN || errno == EACCES || errno == ENOLCK ? SQLITE_BUSY : failed(io_error);
   }
   return SQLITE_OK;
 }
@@ -375,7 +390,7 @@ int test_lock(int fd, int64_t start, short* type) noexcept {
   lock.l_whence = SEEK_SET;
   lock.l_start = start;
   lock.l_len = 1;
-  if (fcntl(fd, F_OFD_GETLK, &lock) != 0) return SQLITE_IOERR_CHECKRESERVEDLOCK;
+  if (fcntl(fd, F_OFD_GETLK, &lock) != 0) return failed(SQLITE_IOERR_CHECKRESERVEDLOCK);
   *type = lock.l_type;
   return SQLITE_OK;
 }
@@ -418,7 +433,7 @@ int sync_file(sqlite3_file* base) noexcept {
   OfdFile* file = ofd_file(base);
   if (int rc = file->fault(VfsOp::kSync)) return rc;
   while (fdatasync(file->fd) != 0) {
-    if (errno != EINTR) return SQLITE_IOERR_FSYNC;
+    if (errno != EINTR) return failed(SQLITE_IOERR_FSYNC);
   }
   // A new file is durable once its name is.
   if (file->sync_directory.load(std::memory_order_acquire)) {

@@ -67,4 +67,8 @@ sqlite3_file* wal_file(sqlite3* db) noexcept;
 /// SQLite, so any thread may call it while the connection is at work. An SQLite result code.
 int sync_file(sqlite3_file* file) noexcept;
 
+/// The errno of the last call of the VFS on this thread that failed; 0 where a hook said so. Better
+/// than sqlite3_system_errno(), which does not learn of a COMMIT's.
+int cause_of_failure() noexcept;
+
 }  // namespace skerry::meta::sqlite

@@ -31,7 +31,7 @@ int take_dead_man_switch(int fd) {
     int rc = SQLITE_OK;
     if (holder == F_UNLCK) {
       rc = set_lock(fd, F_WRLCK, kDeadManSwitch, 1, SQLITE_IOERR_SHMLOCK);
-      if (rc == SQLITE_OK && ftruncate(fd, 3) != 0) return SQLITE_IOERR_SHMOPEN;
+      if (rc == SQLITE_OK && ftruncate(fd, 3) != 0) return failed(SQLITE_IOERR_SHMOPEN);
     } else if (holder == F_WRLCK) {
       rc = SQLITE_BUSY;
     }
@@ -45,12 +45,12 @@ int take_dead_man_switch(int fd) {
 
 int open_wal_index(OfdFile* file) {
   struct stat st;
-  if (fstat(file->fd, &st) != 0) return SQLITE_IOERR_FSTAT;
+  if (fstat(file->fd, &st) != 0) return failed(SQLITE_IOERR_FSTAT);
   auto index = std::make_unique<WalIndex>();
   index->path = file->path + "-shm";
   index->fd =
       open_descriptor(index->path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW, st.st_mode & 0777);
-  if (index->fd < 0) return SQLITE_CANTOPEN;
+  if (index->fd < 0) return failed(SQLITE_CANTOPEN);
   // A database of another user opened by root stays usable for that user.
   if (geteuid() == 0 && fchown(index->fd, st.st_uid, st.st_gid) != 0) errno = 0;
   if (int rc = take_dead_man_switch(index->fd)) {
@@ -66,7 +66,7 @@ int grow(int fd, int64_t from, int64_t to) {
   constexpr int64_t kPage = 4096;
   for (int64_t page = from / kPage; page < to / kPage; ++page) {
     if (pwrite(fd, "", 1, page * kPage + kPage - 1) != 1) {
-      return errno == ENOSPC || errno == EDQUOT ? SQLITE_FULL : SQLITE_IOERR_SHMSIZE;
+      return failed(errno == ENOSPC || errno == EDQUOT ? SQLITE_FULL : SQLITE_IOERR_SHMSIZE);
     }
   }
   return SQLITE_OK;
@@ -86,7 +86,7 @@ int map_region(sqlite3_file* base, int region, int region_size, int extend, void
   if (index.regions.size() <= wanted) {
     if (int rc = file->fault(VfsOp::kMap, VfsFile::kWalIndex)) return rc;
     struct stat st;
-    if (fstat(index.fd, &st) != 0) return SQLITE_IOERR_SHMSIZE;
+    if (fstat(index.fd, &st) != 0) return failed(SQLITE_IOERR_SHMSIZE);
     const auto needed = static_cast<int64_t>((wanted + 1) * size);
     if (st.st_size < needed) {
       if (!extend) return SQLITE_OK;
@@ -99,7 +99,7 @@ int map_region(sqlite3_file* base, int region, int region_size, int extend, void
     index.regions.reserve(index.regions.size() + map_size / size);
     void* at = mmap(nullptr, map_size, PROT_READ | PROT_WRITE, MAP_SHARED, index.fd,
                     static_cast<off_t>(index.regions.size() * size));
-    if (at == MAP_FAILED) return SQLITE_IOERR_SHMMAP;
+    if (at == MAP_FAILED) return failed(SQLITE_IOERR_SHMMAP);
     for (size_t offset = 0; offset < map_size; offset += size) {
       index.regions.push_back(static_cast<char*>(at) + offset);
     }
