@@ -25,12 +25,6 @@ enum class Seam { kMetadata, kObjects };
 /// Of the workload's files. Calls of the metadata store are many and do not depend on it.
 size_t unit_of(Seam seam) { return seam == Seam::kObjects ? 1 << 20 : 64 << 10; }
 
-/// In memory where that is possible: some thousand volumes come and go, and no power is cut.
-fs::path fast_folder() {
-  std::error_code none;
-  return fs::is_directory("/dev/shm", none) ? "/dev/shm" : fs::temp_directory_path();
-}
-
 /// A formatted volume as files, to begin every run with.
 class Template {
  public:
@@ -48,7 +42,7 @@ class Template {
   std::string database() const { return folder_.file("v.db"); }
 
  private:
-  meta::TestDirectory folder_{fast_folder()};
+  meta::TestDirectory folder_{meta::fast_folder()};
 };
 
 class Run {
@@ -152,7 +146,7 @@ class Run {
     CHECK(sessions->size() == 1);
   }
 
-  meta::TestDirectory folder_{fast_folder()};
+  meta::TestDirectory folder_{meta::fast_folder()};
   FakeClock clock_;
   FakeRandom random_;
   CallFaults faults_;
