@@ -147,6 +147,60 @@ TEST_CASE("row 3: unlinked by another while open here, then collected: data or E
   OK(skerry_close(file, nullptr));
 }
 
+TEST_CASE("row 4: compaction while another reads and a third overwrites",
+          "[capi][two][scenarios]") {
+  TestVolume test({"cache_size=0"}, {"inline=0"});
+  Client reader(test.url, {"cache_size=0"});
+  Client writer(test.url);
+  constexpr size_t kPiece = 10'000;
+  constexpr size_t kPieces = 24;
+  constexpr char kRounds = 6;
+  // Each piece holds one letter, the number of the round in which it was written.
+  test.client.write("/f", std::string(kPiece * kPieces, 'a'));
+  std::atomic<bool> stop{false};
+  std::atomic<int> wrong{0}, reads{0};
+  std::thread reading([&] {
+    skerry_file* file = nullptr;
+    if (skerry_open(reader, nullptr, "/f", O_RDONLY, 0, &file) != 0) wrong++;
+    std::string bytes(kPiece * kPieces, '\0');
+    while (!stop || reads == 0) {
+      if (skerry_pread(file, nullptr, bytes.data(), bytes.size(), 0) !=
+          static_cast<int64_t>(bytes.size())) {
+        wrong++;
+      }
+      for (size_t piece = 0; piece < kPieces; piece++) {
+        const std::string_view part = std::string_view(bytes).substr(piece * kPiece, kPiece);
+        if (part[0] < 'a' || part[0] > 'a' + kRounds) wrong++;
+        if (part.find_first_not_of(part[0]) != std::string_view::npos) wrong++;
+      }
+      reads++;
+    }
+    skerry_close(file, nullptr);
+  });
+  std::thread writing([&] {
+    skerry_file* file = nullptr;
+    if (skerry_open(writer, nullptr, "/f", O_RDWR, 0, &file) != 0) wrong++;
+    for (char round = 1; round <= kRounds; round++) {
+      for (size_t piece = 0; piece < kPieces; piece++) {
+        const std::string bytes(kPiece, static_cast<char>('a' + round));
+        if (skerry_pwrite(file, nullptr, bytes.data(), kPiece, piece * kPiece) < 0) wrong++;
+        if (skerry_fsync(file, nullptr) != 0) wrong++;
+      }
+    }
+    skerry_close(file, nullptr);
+    stop = true;
+  });
+  while (!stop) {
+    if (skerry_compact(test.client, nullptr, "/f") < 0) wrong++;
+    collect(test.client);
+  }
+  reading.join();
+  writing.join();
+  CHECK(wrong == 0);
+  CHECK(test.client.read("/f") == std::string(kPiece * kPieces, 'a' + kRounds));
+  CHECK(problems(test.client) == 0);
+}
+
 TEST_CASE("row 5: a copy in one client, its source written in another", "[capi][two][scenarios]") {
   TestVolume test({}, {"inline=0"});
   Client& a = test.client;
@@ -314,4 +368,78 @@ TEST_CASE("row 12: rename of a hard link onto its twin, seen from another client
   CHECK(b.stat("/two").nlink == 1);
   CHECK(b.read("/two") == "data");
   CHECK(problems(b) == 0);
+}
+
+TEST_CASE("row 13: a listing is resumed by name after inserts and deletes of another",
+          "[capi][two][scenarios]") {
+  TestVolume test;
+  Client b(test.url);
+  std::set<std::string> stable;
+  for (int i = 0; i < 300; i++) {
+    const std::string name = "f" + std::to_string(1000 + i);
+    test.client.write("/" + name, "");
+    if (i % 3 != 0) stable.insert(name);
+  }
+  std::multiset<std::string> seen;
+  std::string last;
+  for (int page = 0;; page++) {
+    skerry_dir* dir = nullptr;
+    OK(skerry_opendir(test.client, nullptr, "/", 0, last.empty() ? nullptr : last.c_str(), &dir));
+    std::vector<skerry_dirent> entries(20);
+    const int count = skerry_readdir(dir, nullptr, entries.data(), 20);
+    OK(count);
+    for (int i = 0; i < count; i++) seen.insert(last = entries[i].name);
+    skerry_closedir(dir);
+    if (count == 0) break;
+    for (int i = page * 30; i < page * 30 + 30 && i < 300; i += 3) {
+      OK(skerry_unlink(b, nullptr, ("/f" + std::to_string(1000 + i)).c_str()));
+    }
+    b.write("/e" + std::to_string(page), "");
+    b.write("/g" + std::to_string(page), "");
+  }
+  for (const std::string& name : stable) CHECK(seen.count(name) == 1);
+  for (const std::string& name : seen) CHECK(seen.count(name) == 1);
+}
+
+TEST_CASE("row 16: what statvfs counts returns to where it began", "[capi][two][scenarios]") {
+  TestVolume test;
+  Client& a = test.client;
+  auto usage = [](skerry_volume* volume) {
+    struct skerry_statvfs out {};
+    OK(skerry_statvfs(volume, nullptr, &out));
+    return std::pair(out.used_bytes, out.used_inodes);
+  };
+  const auto begin = usage(a);
+  {
+    Client b(test.url);
+    OK(skerry_mkdirs(b, nullptr, "/d/e", 0755));
+    a.write("/d/small", "small");
+    a.write("/d/big", pattern(5 << 20));
+    OK(skerry_link(b, nullptr, "/d/big", "/d/e/twin"));
+    CHECK(usage(a).first == begin.first + 5 + (5 << 20));  // once, whatever its names
+    b.write("/d/big", pattern(100'000));                   // through one of its names
+    OK(skerry_truncate(a, nullptr, "/d/e/twin", 200'000));
+    CHECK(usage(b).first == begin.first + 5 + 200'000);
+    OK(skerry_unlink(a, nullptr, "/d/big"));
+    CHECK(usage(b).first == begin.first + 5 + 200'000);
+    skerry_file* file = b.open("/d/e/twin", O_RDWR);
+    OK(skerry_unlink(a, nullptr, "/d/e/twin"));
+    OK(skerry_pwrite(file, nullptr, "x", 1, 999'999));
+    OK(skerry_close(file, nullptr));
+    b.write("/d/other", "other");
+    OK(skerry_rename(b, nullptr, "/d/other", "/d/small"));
+    OK(skerry_symlink(b, nullptr, "target", "/d/link"));
+    skerry_file* sparse = a.open("/d/sparse", O_RDWR | O_CREAT);
+    FAILS(skerry_pwrite(sparse, nullptr, "x", 1, uint64_t{1} << 62), EFBIG);
+    FAILS(skerry_pwrite(sparse, nullptr, "x", 1, ~uint64_t{0}), EINVAL);
+    FAILS(skerry_ftruncate(sparse, nullptr, uint64_t{1} << 62), EFBIG);
+    OK(skerry_ftruncate(sparse, nullptr, uint64_t{1} << 50));
+    OK(skerry_close(sparse, nullptr));
+    OK(skerry_remove_tree(a, nullptr, "/d", nullptr, nullptr, nullptr));
+    CHECK(usage(a) == begin);
+    CHECK(usage(b) == begin);
+  }
+  collect(a);
+  CHECK(usage(a) == begin);
+  CHECK(problems(a) == 0);
 }

@@ -342,4 +342,52 @@ TEST_CASE("kill: who shares the volume with the killed never sees an error", "[f
   REQUIRE(volume->close(test.ctx).ok());
 }
 
+TEST_CASE("row 2: space of an unlinked file is freed after its killed client expired, not before",
+          "[fault][kill][scenarios]") {
+  KillTest test(0);
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    const std::string bytes = pattern_bytes(300'000, 1);
+    skerry_volume* volume = nullptr;
+    skerry_file* file = nullptr;
+    const bool fine = skerry_volume_open(test.url.c_str(), nullptr, &volume) == 0 &&
+                      skerry_open(volume, nullptr, "/f", O_RDWR | O_CREAT, 0644, &file) == 0 &&
+                      skerry_pwrite(file, nullptr, bytes.data(), bytes.size(), 0) > 0 &&
+                      skerry_fsync(file, nullptr) == 0 &&
+                      skerry_unlink(volume, nullptr, "/f") == 0 &&
+                      skerry_pwrite(file, nullptr, bytes.data(), bytes.size(), bytes.size()) > 0 &&
+                      skerry_fsync(file, nullptr) == 0 && write(ends[1], "x", 1) == 1;
+    if (!fine) _exit(1);
+    for (;;) pause();
+  }
+  close(ends[1]);
+  char byte = 0;
+  CHECK(read(ends[0], &byte, 1) == 1);
+  close(ends[0]);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+
+  // With the real time its session is still good.
+  skerry_volume* volume = nullptr;
+  const char* const options[] = {"background=0", nullptr};
+  REQUIRE(skerry_volume_open(test.url.c_str(), options, &volume) == 0);
+  skerry_gc_result swept{};
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(skerry_gc(volume, nullptr, nullptr, &swept, nullptr, nullptr) == 0);
+    CHECK(swept.reclaimed_inodes == 0);
+    CHECK(swept.scanned_objects == 2);
+  }
+  REQUIRE(skerry_volume_close(volume) == 0);
+
+  auto later = test.open();
+  test.check_garbage(*later);
+  auto page = later->objects().list(test.ctx, data::kObjectPrefix, "", 10);
+  REQUIRE(page.ok());
+  CHECK(page->objects.empty());
+  REQUIRE(later->close(test.ctx).ok());
+}
+
 }  // namespace skerry
