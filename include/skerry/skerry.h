@@ -517,7 +517,9 @@ struct skerry_fsck_result {
 };
 /** Called on the caller's thread for each problem: a kind ("missing-object") and a sentence. */
 typedef void (*skerry_problem)(void* context, const char* kind, const char* detail);
-/** Checks the volume; changes nothing. @return 0 also when problems were found. */
+/** Checks the metadata's invariants and that every object they name is in the store; changes
+ * nothing. On a volume that others are changing a report may be a change seen half: only what comes
+ * again is damage. @return 0 also when problems were found. */
 SKERRY_API int skerry_fsck(skerry_volume* volume, const skerry_context* context,
                            const struct skerry_fsck_options* options,
                            struct skerry_fsck_result* result, skerry_problem problem,

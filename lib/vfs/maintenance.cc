@@ -1,9 +1,11 @@
 #include "vfs/maintenance.h"
 
 #include <algorithm>
+#include <array>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <unordered_map>
 #include <utility>
 
 #include "data/block_format.h"
@@ -210,6 +212,48 @@ class DataCheck {
   Status first_;
 };
 
+/// Which objects there are: a bit for each id, in pages for where there are any.
+class ObjectInventory {
+ public:
+  explicit ObjectInventory(Volume& volume) : volume_(volume) {}
+
+  Status load(const OpContext& ctx) {
+    std::string after;
+    for (bool more = true; more;) {
+      SKERRY_ASSIGN(ObjectPage page,
+                    volume_.objects().list(ctx, data::kObjectPrefix, after, kListPage));
+      for (const ObjectInfo& object : page.objects) add(data::object_id_of_key(object.key));
+      more = page.more && !page.objects.empty();
+      if (more) after = page.objects.back().key;
+    }
+    return {};
+  }
+
+  /// Asks the store where the list has nothing, since it may be stored since. What was asked for is
+  /// remembered either way, so each missing object is met once.
+  Result<bool> is_missing(const OpContext& ctx, ObjectId id) {
+    if (has(id)) return false;
+    add(id);
+    auto head = volume_.objects().head(ctx, data::object_key(id));
+    if (head.ok()) return false;
+    if (head.error().code() == ENOENT) return true;
+    return std::move(head).error();
+  }
+
+ private:
+  static constexpr uint64_t kPageBits = 1 << 15;
+  using Page = std::array<uint64_t, kPageBits / 64>;
+
+  void add(ObjectId id) { pages_[id / kPageBits][id % kPageBits / 64] |= uint64_t{1} << id % 64; }
+  bool has(ObjectId id) const {
+    auto page = pages_.find(id / kPageBits);
+    return page != pages_.end() && (page->second[id % kPageBits / 64] >> id % 64 & 1) != 0;
+  }
+
+  Volume& volume_;
+  std::unordered_map<uint64_t, Page> pages_;
+};
+
 nlohmann::json session_json(const meta::SessionInfo& session) {
   return {{"id", session.client.id},
           {"host", session.client.host},
@@ -253,6 +297,9 @@ Result<FsckResult> check(const OpContext& ctx, Volume& volume, bool check_data,
   DataCheck data(own, volume, &result, report);
   // What is removed meanwhile must not look as if it were missing.
   const meta::Meta::EpochGuard guard = volume.meta().enter_epoch();
+  ObjectInventory inventory(volume);
+  if (!check_data) SKERRY_TRY(inventory.load(ctx));
+  Status asked;
   uint64_t extents = 0;
   auto visit = [&](meta::Ino ino, uint64_t chunk, const meta::Extent& extent) {
     if (stop.cancelled()) return;
@@ -261,7 +308,20 @@ Result<FsckResult> check(const OpContext& ctx, Volume& volume, bool check_data,
       stop.cancel();
       return;
     }
-    if (check_data) data.take(ino, chunk, extent);
+    if (check_data) return data.take(ino, chunk, extent);
+    if (extent.object == 0 || !asked.ok()) return;
+    auto missing = inventory.is_missing(own, extent.object);
+    if (!missing.ok()) {
+      asked = std::move(missing).error();
+    } else if (*missing) {
+      result.problems++;
+      if (report) {
+        report("missing-object",
+               ("inode " + std::to_string(ino) + ", chunk " + std::to_string(chunk) + ", object " +
+                data::object_key(extent.object) + " is not in the store")
+                   .c_str());
+      }
+    }
   };
   auto checked = meta::fsck(own, volume.meta(), visit);
   if (stop.cancelled()) {
@@ -269,6 +329,7 @@ Result<FsckResult> check(const OpContext& ctx, Volume& volume, bool check_data,
     return Error(ECANCELED, "stopped by the caller");
   }
   SKERRY_ASSIGN(result.meta, std::move(checked));
+  SKERRY_TRY(std::move(asked));
   SKERRY_TRY(data.finish());
   result.problems += result.meta.problem_count;
   if (report) {

@@ -75,7 +75,8 @@ TEST_CASE("fsck: tells flipped bits and missing objects, and reading them is EIO
   kinds.clear();
   Client reader(test.url);
   CHECK(fsck(reader, true, &kinds).problems == 1);
-  CHECK(kinds == std::vector<std::string>{"missing-object"});
+  CHECK(fsck(reader, false, &kinds).problems == 1);  // seen without reading any data
+  CHECK(kinds == std::vector<std::string>{"missing-object", "missing-object"});
 }
 
 TEST_CASE("gc: deletes what nothing refers to and nothing else", "[capi][care][gc]") {
