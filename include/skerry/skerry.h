@@ -391,6 +391,102 @@ SKERRY_API int64_t skerry_copy_file_range(skerry_file* from, uint64_t from_offse
 SKERRY_API int64_t skerry_seek_data(skerry_file* file, const skerry_context* context,
                                     uint64_t offset, int whence);
 
+/* ---------------------------------------------------------------- by inode number
+ * For kernels and file servers (FUSE, NFS), which walk names themselves and hold files by number.
+ * `ino` names a file, `dir` a directory by skerry_stat.ino; such a number is never used twice, so
+ * nothing else belongs to a file handle. `name` is one component, at most 255 bytes. Symbolic links
+ * are never followed. Permissions are those of the path call of the same name, on the file and its
+ * directory; the directories above are the caller's affair. Every call: -ESTALE where the inode
+ * given does not exist any more (the caller looks its name up again), -ENOTDIR where `dir` is none,
+ * -EACCES, -EPERM, -EROFS. A number keeps nothing alive: a file without a name stays as long as
+ * some client has it open. `out`, where taken, may be NULL. */
+
+#define SKERRY_ROOT_INO 1u /**< of the volume's root directory */
+
+/** Also "." and "..". -ENOENT, -ENAMETOOLONG. */
+SKERRY_API int skerry_inode_lookup(skerry_volume* volume, const skerry_context* context,
+                                   uint64_t dir, const char* name, struct skerry_stat* out);
+SKERRY_API int skerry_inode_stat(skerry_volume* volume, const skerry_context* context, uint64_t ino,
+                                 struct skerry_stat* out);
+/** As skerry_access. */
+SKERRY_API int skerry_inode_access(skerry_volume* volume, const skerry_context* context,
+                                   uint64_t ino, int mode);
+
+#define SKERRY_SET_MODE 1u
+#define SKERRY_SET_UID 2u
+#define SKERRY_SET_GID 4u
+#define SKERRY_SET_SIZE 8u
+#define SKERRY_SET_ATIME 16u
+#define SKERRY_SET_MTIME 32u
+/** Attributes to set: those that `valid` names, SKERRY_SET_... */
+struct skerry_setattr {
+  uint32_t struct_size;
+  uint32_t valid;
+  uint32_t mode; /**< permission bits, 07777 */
+  uint32_t uid;
+  uint32_t gid;
+  uint32_t reserved;     /**< 0 */
+  uint64_t size;         /**< bytes, as truncate(2) */
+  skerry_timespec atime; /**< SKERRY_UTIME_NOW and _OMIT in nsec */
+  skerry_timespec mtime;
+};
+/** The size first, then the rest in one step; `out`: the attributes after. A symbolic link's mode
+ * can not be set (-ENOTSUP). */
+SKERRY_API int skerry_inode_setattr(skerry_volume* volume, const skerry_context* context,
+                                    uint64_t ino, const struct skerry_setattr* set,
+                                    struct skerry_stat* out);
+
+/** flags as skerry_open, without O_CREAT and O_TMPFILE; -ELOOP for a symbolic link. A file that has
+ * no name left is -ESTALE unless this volume object has it open already. */
+SKERRY_API int skerry_inode_open(skerry_volume* volume, const skerry_context* context, uint64_t ino,
+                                 int flags, skerry_file** file);
+/** Creates a regular file, or without O_EXCL opens the one that is there, as O_CREAT does. `out`:
+ * its attributes as it was opened. -ESTALE where `name` is a symbolic link. */
+SKERRY_API int skerry_inode_create(skerry_volume* volume, const skerry_context* context,
+                                   uint64_t dir, const char* name, int flags, uint32_t mode,
+                                   struct skerry_stat* out, skerry_file** file);
+SKERRY_API int skerry_inode_mkdir(skerry_volume* volume, const skerry_context* context,
+                                  uint64_t dir, const char* name, uint32_t mode,
+                                  struct skerry_stat* out);
+/** As skerry_mknod. */
+SKERRY_API int skerry_inode_mknod(skerry_volume* volume, const skerry_context* context,
+                                  uint64_t dir, const char* name, uint32_t mode, uint64_t rdev,
+                                  struct skerry_stat* out);
+SKERRY_API int skerry_inode_symlink(skerry_volume* volume, const skerry_context* context,
+                                    const char* target, uint64_t dir, const char* name,
+                                    struct skerry_stat* out);
+/** As skerry_readlink. */
+SKERRY_API int64_t skerry_inode_readlink(skerry_volume* volume, const skerry_context* context,
+                                         uint64_t ino, char* buffer, size_t capacity);
+/** A file without a name (O_TMPFILE) gets one; whether it may is the caller's to know. */
+SKERRY_API int skerry_inode_link(skerry_volume* volume, const skerry_context* context, uint64_t ino,
+                                 uint64_t dir, const char* name, struct skerry_stat* out);
+/** flags: 0, or SKERRY_AT_REMOVEDIR for rmdir. */
+SKERRY_API int skerry_inode_unlink(skerry_volume* volume, const skerry_context* context,
+                                   uint64_t dir, const char* name, int flags);
+/** flags: SKERRY_RENAME_... */
+SKERRY_API int skerry_inode_rename(skerry_volume* volume, const skerry_context* context,
+                                   uint64_t from_dir, const char* from, uint64_t to_dir,
+                                   const char* to, unsigned flags);
+
+/** As skerry_setxattr and its kin. */
+SKERRY_API int skerry_inode_setxattr(skerry_volume* volume, const skerry_context* context,
+                                     uint64_t ino, const char* name, const void* value, size_t size,
+                                     int flags);
+SKERRY_API int64_t skerry_inode_getxattr(skerry_volume* volume, const skerry_context* context,
+                                         uint64_t ino, const char* name, void* value,
+                                         size_t capacity);
+SKERRY_API int64_t skerry_inode_listxattr(skerry_volume* volume, const skerry_context* context,
+                                          uint64_t ino, char* list, size_t capacity);
+SKERRY_API int skerry_inode_removexattr(skerry_volume* volume, const skerry_context* context,
+                                        uint64_t ino, const char* name);
+
+/** For callers that keep a file's bytes themselves, as a kernel's page cache does: a number that is
+ * the same at two times only if whatever changed the file in between went through this volume
+ * object. Bytes kept since the first time, own writes applied, are then still the file's. It may
+ * change where the bytes did not. Costs what skerry_fstat does. */
+SKERRY_API int skerry_data_token(skerry_file* file, const skerry_context* context, uint64_t* token);
+
 /* ---------------------------------------------------------------- whole files, many at once */
 
 /** Reads a whole file by path. Copies min(capacity, size) bytes. @return the file's size. */

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "capi/call.h"
+#include "vfs/inode_calls.h"
 #include "vfs/namespace.h"
 
 namespace skerry::capi {
@@ -54,6 +55,26 @@ Result<meta::SetAttributes> times_of(const skerry_timespec* times) {
   }
   SKERRY_TRY(read_time(times[0], &set.atime_ns, &set.atime_now));
   SKERRY_TRY(read_time(times[1], &set.mtime_ns, &set.mtime_now));
+  return set;
+}
+
+Result<meta::SetAttributes> changes_of(const struct skerry_setattr& from) {
+  constexpr uint32_t kKnown = SKERRY_SET_MODE | SKERRY_SET_UID | SKERRY_SET_GID | SKERRY_SET_SIZE |
+                              SKERRY_SET_ATIME | SKERRY_SET_MTIME;
+  if (from.struct_size < sizeof(from)) {
+    return Error(EINVAL, "skerry_setattr.struct_size is not set to sizeof(struct skerry_setattr)");
+  }
+  if ((from.valid & ~kKnown) != 0) return Error(EINVAL, "attributes that do not exist");
+  meta::SetAttributes set;
+  if ((from.valid & SKERRY_SET_MODE) != 0) set.mode = from.mode & 07777;
+  if ((from.valid & SKERRY_SET_UID) != 0) set.uid = from.uid;
+  if ((from.valid & SKERRY_SET_GID) != 0) set.gid = from.gid;
+  if ((from.valid & SKERRY_SET_ATIME) != 0) {
+    SKERRY_TRY(read_time(from.atime, &set.atime_ns, &set.atime_now));
+  }
+  if ((from.valid & SKERRY_SET_MTIME) != 0) {
+    SKERRY_TRY(read_time(from.mtime, &set.mtime_ns, &set.mtime_now));
+  }
   return set;
 }
 
@@ -317,6 +338,56 @@ int skerry_fremovexattr(skerry_file* file, const skerry_context* context, const 
                                     SKERRY_TRY(handle.check_not_path());
                                     return remove_xattr(ctx, handle.volume(), handle.ino(), name);
                                   }));
+}
+
+int skerry_inode_setattr(skerry_volume* volume, const skerry_context* context, uint64_t ino,
+                         const struct skerry_setattr* set, struct skerry_stat* out) {
+  return static_cast<int>(on_volume({"skerry_inode_setattr"}, volume, context,
+                                    [&](const OpContext& ctx, VolumeState& state) -> Status {
+                                      if (set == nullptr) return null_argument("the attributes");
+                                      SKERRY_ASSIGN(meta::SetAttributes changes, changes_of(*set));
+                                      std::optional<uint64_t> length;
+                                      if ((set->valid & SKERRY_SET_SIZE) != 0) length = set->size;
+                                      SKERRY_ASSIGN(
+                                          meta::Attributes after,
+                                          vfs::inode_set(ctx, *state.volume, ino, length, changes));
+                                      if (out != nullptr) {
+                                        fill_stat(after, state.volume->format().block_bytes, out);
+                                      }
+                                      return {};
+                                    }));
+}
+
+int skerry_inode_setxattr(skerry_volume* volume, const skerry_context* context, uint64_t ino,
+                          const char* name, const void* value, size_t size, int flags) {
+  return static_cast<int>(on_volume(
+      {"skerry_inode_setxattr"}, volume, context, [&](const OpContext& ctx, VolumeState& state) {
+        return set_xattr(ctx, *state.volume, ino, name, value, size, flags & ~kNoFollow);
+      }));
+}
+
+int64_t skerry_inode_getxattr(skerry_volume* volume, const skerry_context* context, uint64_t ino,
+                              const char* name, void* value, size_t capacity) {
+  return on_volume({"skerry_inode_getxattr"}, volume, context,
+                   [&](const OpContext& ctx, VolumeState& state) {
+                     return get_xattr(ctx, *state.volume, ino, name, value, capacity);
+                   });
+}
+
+int64_t skerry_inode_listxattr(skerry_volume* volume, const skerry_context* context, uint64_t ino,
+                               char* list, size_t capacity) {
+  return on_volume({"skerry_inode_listxattr"}, volume, context,
+                   [&](const OpContext& ctx, VolumeState& state) {
+                     return list_xattrs(ctx, *state.volume, ino, list, capacity);
+                   });
+}
+
+int skerry_inode_removexattr(skerry_volume* volume, const skerry_context* context, uint64_t ino,
+                             const char* name) {
+  return static_cast<int>(on_volume({"skerry_inode_removexattr"}, volume, context,
+                                    [&](const OpContext& ctx, VolumeState& state) {
+                                      return remove_xattr(ctx, *state.volume, ino, name);
+                                    }));
 }
 
 }  // extern "C"

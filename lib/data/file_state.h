@@ -65,9 +65,11 @@ struct OpenInode::State {
   std::atomic<uint64_t> drops{0};  // data dropped so many times
   std::optional<Error> drop_error;
 
-  uint64_t own_version = 0;     // of the file, made by this client's last commit: older
-                                // snapshots lack what this client wrote
-  uint64_t unseen_extents = 0;  // committed while no snapshot was known
+  uint64_t own_version = 0;       // of the file, made by this client's last commit: older
+                                  // snapshots lack what this client wrote
+  uint64_t unseen_extents = 0;    // committed while no snapshot was known
+  uint64_t token = 0;             // as data_token() gave it out last
+  uint64_t followed_version = 0;  // every change up to it, since `token` was new, was an own one
   SnapshotPtr current;
   std::atomic<const FileSnapshot*> published{nullptr};  // current.get(), for readers without lock
 
@@ -75,6 +77,8 @@ struct OpenInode::State {
   /// Replaces what is known (null: nothing). `lock` shows that the mutex is held.
   void publish(const std::unique_lock<std::mutex>& lock, SnapshotPtr snapshot);
   void invalidate();
+  /// This client made `version` of the version before it. Mutex held.
+  void follow(uint64_t version);
   /// After an own commit that is not followed here: what was known is forgotten.
   void invalidate_at(uint64_t version);
   /// What the file is, current as of this call or later, with the chunks [first, last].

@@ -78,6 +78,11 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   /// Attributes with this client's unflushed length and times folded in.
   Result<meta::Attributes> attributes(const OpContext& ctx);
 
+  /// A number that stays while all changes of the file are this client's own. For whoever caches
+  /// the bytes outside: it may change without need, but never stays when another client's commit
+  /// came in between.
+  Result<uint64_t> data_token(const OpContext& ctx);
+
   // Each flushes first.
   /// `only_grow`: never makes the file shorter, whoever else writes to it.
   Result<meta::Attributes> truncate(const OpContext& ctx, uint64_t length, uint32_t clear_mode,
@@ -103,6 +108,7 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
  private:
   friend class FileStore;
   friend struct FileStoreImpl;
+  void note_own_change(uint64_t version);
   OpenInode(FileStoreImpl& store, meta::Ino ino);
   static std::shared_ptr<OpenInode> make(FileStoreImpl& store, meta::Ino ino);
   struct Found;
@@ -144,6 +150,9 @@ class FileStore {
   std::shared_ptr<OpenInode> open(meta::Ino ino);
   /// The same without noting it as open: for reading a whole file by path.
   std::shared_ptr<OpenInode> peek(meta::Ino ino);
+
+  /// A change of attributes that this client made in meta: `version` is the one it made.
+  void note_own_change(meta::Ino ino, uint64_t version);
 
   /// Whole small and large files at once (write_batch): data of many files in shared objects, one
   /// metadata commit for each some hundred files. files[i] is empty or is replaced. As visible as a

@@ -47,9 +47,14 @@ void OpenInode::State::invalidate() {
   publish(lock, nullptr);
 }
 
+void OpenInode::State::follow(uint64_t version) {
+  if (followed_version + 1 == version) followed_version = version;
+}
+
 void OpenInode::State::invalidate_at(uint64_t version) {
   std::unique_lock lock(mutex);
   own_version = std::max(own_version, version);
+  follow(version);
   if (current != nullptr && current->attr.version < version) publish(lock, nullptr);
 }
 
@@ -126,6 +131,7 @@ void OpenInode::State::extend(const std::unique_lock<std::mutex>& lock, uint64_t
                               uint64_t length, TimeNs mtime_ns,
                               const std::vector<meta::ExtentRecord>& extents) {
   own_version = std::max(own_version, version);
+  follow(version);
   if (current != nullptr && current->attr.version >= version) return;
   if (current == nullptr || current->attr.version + 1 != version) {
     // Who only writes does not see how many pieces there are, so he counts his own.
@@ -194,6 +200,22 @@ Result<Attributes> OpenInode::attributes(const OpContext& ctx) {
     return attr;
   }
   return Error(EBUSY, "the file changes faster than it can be looked at");
+}
+
+Result<uint64_t> OpenInode::data_token(const OpContext& ctx) {
+  SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, store_.meta, ino_));
+  std::lock_guard lock(state_->mutex);
+  // Versions count every change, so one that own commits did not lead to is another client's. An
+  // own commit that is not told here yet only makes a new token too many.
+  if (attr.version > state_->followed_version) {
+    state_->token = state_->followed_version = attr.version;
+  }
+  return state_->token;
+}
+
+void OpenInode::note_own_change(uint64_t version) {
+  std::lock_guard lock(state_->mutex);
+  state_->follow(version);
 }
 
 Status OpenInode::take_error(uint64_t* seen) {

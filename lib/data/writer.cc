@@ -461,6 +461,7 @@ Status OpenInode::commit_inline(const OpContext& ctx, const FileSnapshot& known,
   }
   state.drop_slices(slices);
   state.own_version = std::max(state.own_version, written->version);
+  state.follow(written->version);
   if (state.current == nullptr || state.current->attr.version < written->version) {
     state.publish(lock, std::move(snapshot));
   }

@@ -288,7 +288,8 @@ Status set_attributes(const OpContext& ctx, Volume& volume, meta::Ino ino,
   if (auto dirty = volume.writers().dirty(ino)) {
     SKERRY_TRY(dirty->flush(ctx, meta::Durability::kVisible));
   }
-  SKERRY_TRY(meta::set_attributes(ctx, volume.meta(), ino, set));
+  SKERRY_ASSIGN(meta::Attributes after, meta::set_attributes(ctx, volume.meta(), ino, set));
+  volume.files().note_own_change(ino, after.version);
   return {};
 }
 

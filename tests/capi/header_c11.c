@@ -40,6 +40,10 @@ SIZE(struct skerry_gc_options, 8);
 SIZE(struct skerry_gc_result, 72);
 SIZE(struct skerry_fsck_options, 8);
 SIZE(struct skerry_fsck_result, 64);
+AT(struct skerry_setattr, mode, 8);
+AT(struct skerry_setattr, size, 24);
+AT(struct skerry_setattr, mtime, 48);
+SIZE(struct skerry_setattr, 64);
 
 const char* version_seen_from_c(void);
 const char* version_seen_from_c(void) { return skerry_version(); }

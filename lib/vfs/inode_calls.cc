@@ -1,0 +1,254 @@
+#include "vfs/inode_calls.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "vfs/namespace.h"
+
+namespace skerry::vfs {
+namespace {
+
+using meta::Attributes;
+using meta::FileType;
+using meta::Ino;
+
+/// The operations say ENOENT for an absent name and for a removed directory alike; who gave the
+/// directory by its number must learn which. Costs nothing where the directory is cached.
+Error told_apart(const OpContext& ctx, Volume& volume, Ino dir, Error error) {
+  if (error.code() != ENOENT) return error;
+  auto parent = meta::parent_of(ctx, volume.meta(), dir);
+  if (!parent.ok() && parent.error().code() == ESTALE) return std::move(parent).error();
+  return error;
+}
+
+template <typename T>
+T told_apart(const OpContext& ctx, Volume& volume, Ino dir, T result) {
+  if (result.ok()) [[likely]]
+    return result;
+  return told_apart(ctx, volume, dir, std::move(result).error());
+}
+
+/// EEXIST before EROFS, as Linux.
+Status may_add(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name) {
+  Status writable = volume.check_writable();
+  if (writable.ok()) {
+    volume.heartbeat_if_due();
+    return {};
+  }
+  auto there = meta::lookup(ctx, volume.meta(), dir, name);
+  if (there.ok()) return Error(EEXIST, "it exists already");
+  if (there.error().code() != ENOENT) return std::move(there).error();
+  return writable;
+}
+
+Status may_change(Volume& volume) {
+  SKERRY_TRY(volume.check_writable());
+  volume.heartbeat_if_due();
+  return {};
+}
+
+Result<Attributes> add(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name,
+                       const meta::CreateArgs& args) {
+  Status allowed = may_add(ctx, volume, dir, name);
+  if (!allowed.ok()) return told_apart(ctx, volume, dir, std::move(allowed).error());
+  auto made = meta::create(ctx, volume.meta(), dir, name, args);
+  if (!made.ok()) return told_apart(ctx, volume, dir, std::move(made).error());
+  return made->attr;
+}
+
+/// mknod(2)'s types.
+Result<FileType> type_of(uint32_t mode) {
+  switch (mode & S_IFMT) {
+    case 0:
+    case S_IFREG:
+      return FileType::kRegular;
+    case S_IFIFO:
+      return FileType::kFifo;
+    case S_IFSOCK:
+      return FileType::kSocket;
+    case S_IFCHR:
+      return FileType::kCharDevice;
+    case S_IFBLK:
+      return FileType::kBlockDevice;
+    case S_IFDIR:
+      return Error(EPERM, "mknod does not make directories");
+    default:
+      return Error(EINVAL, "a file type that does not exist");
+  }
+}
+
+Result<Attributes> with_unflushed(const OpContext& ctx, Volume& volume, Result<Attributes> attr) {
+  if (!attr.ok() || attr->type != FileType::kRegular) return attr;
+  if (auto dirty = volume.writers().dirty(attr->ino)) return dirty->attributes(ctx);
+  return attr;
+}
+
+Status set_length(const OpContext& ctx, Volume& volume, Ino ino, uint64_t length) {
+  SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
+  if (attr.is_dir()) return Error(EISDIR, "a directory");
+  if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
+  SKERRY_TRY(meta::check_access(ctx.credentials, attr, meta::kWrite));
+  if (length > static_cast<uint64_t>(INT64_MAX)) return Error(EINVAL, "a length above 2^63");
+  if (length > meta::kMaxFileSize) return Error(EFBIG, "a file holds at most 2^57 bytes");
+  const uint32_t clear_mode = ctx.credentials.is_root() ? 0 : 06000;
+  auto cut = volume.files().peek(ino)->truncate(ctx, length, clear_mode);
+  return cut.ok() ? Status() : Status(std::move(cut).error());
+}
+
+}  // namespace
+
+Result<Attributes> inode_lookup(const OpContext& ctx, Volume& volume, Ino dir,
+                                std::string_view name) {
+  if (name == "." || name == "..") {
+    Ino found = dir;
+    if (name == "..") {
+      SKERRY_ASSIGN(found, meta::parent_of(ctx, volume.meta(), dir));
+    }
+    return meta::get_attributes(ctx, volume.meta(), found);
+  }
+  return with_unflushed(ctx, volume,
+                        told_apart(ctx, volume, dir, meta::lookup(ctx, volume.meta(), dir, name)));
+}
+
+Result<Attributes> inode_stat(const OpContext& ctx, Volume& volume, Ino ino) {
+  return with_unflushed(ctx, volume, meta::get_attributes(ctx, volume.meta(), ino));
+}
+
+Status inode_access(const OpContext& ctx, Volume& volume, Ino ino, unsigned mode) {
+  SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
+  const bool special = attr.type != FileType::kRegular && !attr.is_dir();
+  if ((mode & meta::kWrite) != 0 && !special) SKERRY_TRY(volume.check_writable());
+  return meta::check_access(ctx.credentials, attr, mode);
+}
+
+Result<Attributes> inode_set(const OpContext& ctx, Volume& volume, Ino ino,
+                             std::optional<uint64_t> length, const meta::SetAttributes& set) {
+  SKERRY_TRY(may_change(volume));
+  if (set.mode) {
+    SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
+    if (attr.type == FileType::kSymlink) {
+      return Error(ENOTSUP, "the mode of a symbolic link cannot be changed");
+    }
+  }
+  if (length) SKERRY_TRY(set_length(ctx, volume, ino, *length));
+  const bool more = set.mode || set.uid || set.gid || set.atime_ns || set.mtime_ns ||
+                    set.atime_now || set.mtime_now;
+  if (more) SKERRY_TRY(set_attributes(ctx, volume, ino, set));
+  return inode_stat(ctx, volume, ino);
+}
+
+Result<std::unique_ptr<Handle>> inode_open(const OpContext& ctx, Volume& volume, Ino ino,
+                                           int flags) {
+  if ((flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE) {
+    return Error(EINVAL, "O_CREAT and O_TMPFILE make names and files: they want a directory");
+  }
+  SKERRY_TRY(check_open_flags(flags));
+  SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
+  // Whoever has such a number got it by a name that leads elsewhere by now.
+  if (attr.nlink == 0 && !volume.meta().is_open(ino)) {
+    return Error(ESTALE, "the file has no name any more and is not open here");
+  }
+  return open_found(ctx, volume, attr, flags);
+}
+
+Result<CreatedFile> inode_create(const OpContext& ctx, Volume& volume, Ino dir,
+                                 std::string_view name, int flags, uint32_t mode) {
+  if ((flags & (O_PATH | O_DIRECTORY)) != 0) return Error(EINVAL, "flags that do not go together");
+  SKERRY_TRY(check_open_flags(flags));
+  meta::CreateArgs args;
+  args.mode = mode & 07777;
+  args.exclusive = (flags & O_EXCL) != 0;
+  if (volume.options().read_only) {
+    auto there = meta::lookup(ctx, volume.meta(), dir, name);
+    if (!there.ok()) {
+      if (there.error().code() == ENOENT) SKERRY_TRY(volume.check_writable());
+      return std::move(there).error();
+    }
+    if (args.exclusive) return Error(EEXIST, "it exists already");
+    SKERRY_ASSIGN(auto handle, open_found(ctx, volume, *there, flags));
+    return CreatedFile{*there, std::move(handle)};
+  }
+  volume.heartbeat_if_due();
+  auto made = meta::create(ctx, volume.meta(), dir, name, args);
+  if (!made.ok()) return told_apart(ctx, volume, dir, std::move(made).error());
+  CreatedFile file{made->attr, nullptr};
+  if (made->created) {
+    file.handle = std::make_unique<Handle>(volume, file.attr, flags);
+    return file;
+  }
+  if (file.attr.is_dir()) return Error(EISDIR, "O_CREAT on a directory");
+  if (file.attr.type == FileType::kSymlink) {
+    return Error(ESTALE, "a symbolic link has taken the name: look it up again");
+  }
+  SKERRY_ASSIGN(file.handle, open_found(ctx, volume, file.attr, flags));
+  if ((flags & O_TRUNC) != 0) {
+    SKERRY_ASSIGN(file.attr, file.handle->attributes(ctx));
+  }
+  return file;
+}
+
+Result<Attributes> inode_mkdir(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name,
+                               uint32_t mode) {
+  meta::CreateArgs args;
+  args.type = FileType::kDirectory;
+  args.mode = mode & 01777;  // mkdir(2): the set-group-ID bit comes from the parent alone
+  return add(ctx, volume, dir, name, args);
+}
+
+Result<Attributes> inode_mknod(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name,
+                               uint32_t mode, uint64_t rdev) {
+  meta::CreateArgs args;
+  args.mode = mode & 07777;
+  SKERRY_ASSIGN(args.type, type_of(mode));
+  if (args.type == FileType::kCharDevice || args.type == FileType::kBlockDevice) args.rdev = rdev;
+  return add(ctx, volume, dir, name, args);
+}
+
+Result<Attributes> inode_symlink(const OpContext& ctx, Volume& volume, std::string_view target,
+                                 Ino dir, std::string_view name) {
+  meta::CreateArgs args;
+  args.type = FileType::kSymlink;
+  args.mode = 0777;
+  args.target = target;
+  // Permissions of links are always 0777: the umask does not apply.
+  if (ctx.credentials.umask == 0) return add(ctx, volume, dir, name, args);
+  OpContext unmasked = ctx;
+  unmasked.credentials.umask = 0;
+  return add(unmasked, volume, dir, name, args);
+}
+
+Result<std::string> inode_readlink(const OpContext& ctx, Volume& volume, Ino ino) {
+  SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
+  if (attr.type != FileType::kSymlink) return Error(EINVAL, "not a symbolic link");
+  return meta::readlink(ctx, volume.meta(), ino);
+}
+
+Result<Attributes> inode_link(const OpContext& ctx, Volume& volume, Ino ino, Ino dir,
+                              std::string_view name) {
+  Status allowed = may_add(ctx, volume, dir, name);
+  if (!allowed.ok()) return told_apart(ctx, volume, dir, std::move(allowed).error());
+  return with_unflushed(
+      ctx, volume, told_apart(ctx, volume, dir, meta::link(ctx, volume.meta(), ino, dir, name)));
+}
+
+Status inode_unlink(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name) {
+  SKERRY_TRY(may_change(volume));
+  return told_apart(ctx, volume, dir, meta::unlink(ctx, volume.meta(), dir, name));
+}
+
+Status inode_rmdir(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name) {
+  SKERRY_TRY(may_change(volume));
+  return told_apart(ctx, volume, dir, meta::rmdir(ctx, volume.meta(), dir, name));
+}
+
+Status inode_rename(const OpContext& ctx, Volume& volume, Ino from_dir, std::string_view from,
+                    Ino to_dir, std::string_view to, unsigned flags) {
+  SKERRY_TRY(may_change(volume));
+  Status moved = meta::rename(ctx, volume.meta(), from_dir, from, to_dir, to, flags);
+  moved = told_apart(ctx, volume, from_dir, std::move(moved));
+  return told_apart(ctx, volume, to_dir, std::move(moved));
+}
+
+}  // namespace skerry::vfs
