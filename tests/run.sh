@@ -2,7 +2,8 @@
 # Builds Skerry and runs its tests. As root on Debian 12 it installs what it needs.
 #   tests/run.sh         everything but the sanitizers and fuzzers, which are parts of their own
 #   tests/run.sh unit    the fast inner loop: unit and conformance tests only
-#   tests/run.sh asan | tsan | fuzz | model | capi | python | cli | lint   one part
+#   tests/run.sh asan | tsan | fuzz | model | capi | python | cli | fuse | lint
+#                        one part
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-all}
@@ -11,8 +12,8 @@ start=$SECONDS
 failed=()
 
 case "$part" in
-  all | unit | asan | tsan | fuzz | model | capi | python | cli | lint) ;;
-  *) sed -n '2,5p' "$0" >&2; exit 2 ;;
+  all | unit | asan | tsan | fuzz | model | capi | python | cli | fuse | lint) ;;
+  *) sed -n '2,6p' "$0" >&2; exit 2 ;;
 esac
 
 step() { printf '== %s (%ds)\n' "$1" $((SECONDS - start)); }
@@ -44,7 +45,7 @@ ctest_in() { # ctest_in <directory> <label regex>
 tests/install.sh test
 
 case "$part" in
-  all | unit | model | capi | python | cli)
+  all | unit | model | capi | python | cli | fuse)
     step "build"
     build build -DSKERRY_WERROR=ON -DSKERRY_BENCHMARKS=ON ;;
 esac
@@ -57,6 +58,7 @@ if [ "$part" = all ]; then check "faults" ctest_in build '^fault$'; fi
 if wants model; then check "simulator" ctest_in build '^model$'; fi
 if wants capi; then check "C ABI" ctest_in build '^capi$'; fi
 if wants cli; then check "command line" python3 -m pytest -q -p no:cacheprovider tests/cli; fi
+if wants fuse; then check "FUSE mount" python3 -m pytest -q -p no:cacheprovider tests/fuse; fi
 if wants python; then check "Python" python3 -m pytest -q -p no:cacheprovider tests/python; fi
 
 if [ "$part" = asan ]; then

@@ -74,6 +74,7 @@ CommandTable make_table() {
   add_copy_commands(table);
   add_name_commands(table);
   add_attribute_commands(table);
+  add_mount_commands(table);
   return table;
 }
 

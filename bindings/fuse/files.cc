@@ -1,0 +1,205 @@
+// Requests on files: open, read, write, close and what else open files do.
+#include <fcntl.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "file_system.h"
+
+namespace skerry::fuse {
+namespace {
+
+// The kernel opens programs with it to run them: that needs execute permission, not read.
+constexpr int kOpenToRun = 0x20;  // FMODE_EXEC
+
+OpenFile* opened(const fuse_file_info* fi) { return reinterpret_cast<OpenFile*>(fi->fh); }
+skerry_file* file_of(const fuse_file_info* fi) { return opened(fi)->file; }
+
+/// The flags Skerry's file is opened with. Where the kernel gathers writes it reads the rest of
+/// their pages through any handle, and has decided where appended bytes go.
+int flags_of(const FileSystem& fs, int flags) {
+  flags &= ~(O_NOFOLLOW | kOpenToRun);
+  if (!fs.options.writeback) return flags;
+  if ((flags & O_ACCMODE) == O_WRONLY) flags = (flags & ~O_ACCMODE) | O_RDWR;
+  return flags & ~O_APPEND;
+}
+
+/// Makes the handle, and decides whether the page cache keeps what it has of the file. Keeps a
+/// failure: the file is closed then.
+OpenFile* make_handle(FileSystem& fs, uint64_t ino, skerry_file* file, fuse_file_info* fi) {
+  auto handle = std::make_shared<OpenFile>(file, ino);
+  uint64_t token = 0;
+  const bool told = skerry_data_token(file, nullptr, &token) == 0;
+  fi->keep_cache =
+      fs.nodes.open(handle, told ? std::optional<uint64_t>(token) : std::nullopt) ? 1 : 0;
+  const int access = fi->flags & O_ACCMODE;
+  // Where appended bytes land only their commit tells, so pages can not be filled with them before.
+  if ((fi->flags & O_APPEND) != 0 && access != O_RDONLY && !fs.options.writeback) {
+    fi->direct_io = 1;
+  }
+  fi->noflush = access == O_RDONLY ? 1 : 0;
+  fi->fh = reinterpret_cast<uint64_t>(handle.get());
+  return handle.get();
+}
+
+void open(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
+  FileSystem& fs = FileSystem::of(req);
+  if (VirtualFiles::owns(node)) return fs.virtual_files.open(req, node, fi);
+  const uint64_t ino = fs.ino_of(node);
+  skerry_file* file = nullptr;
+  const int64_t result = fs.run(
+      req, Op::kOpen, {.ino = ino}, As::kCaller, [&](const skerry_context* context) -> int64_t {
+        const int flags = flags_of(fs, fi->flags);
+        const bool to_run = (fi->flags & kOpenToRun) != 0;
+        const bool widened = (flags & O_ACCMODE) != (fi->flags & O_ACCMODE);
+        skerry_context root = *context;
+        if (to_run || widened) {
+          const int allowed =
+              skerry_inode_access(fs.volume, context, ino, to_run ? 1 /* X_OK */ : 2 /* W_OK */);
+          if (allowed < 0) return allowed;
+          root.uid = 0;
+        }
+        return skerry_inode_open(fs.volume, &root, ino, flags, &file);
+      });
+  if (result < 0) return FileSystem::reply_status(req, result);
+  OpenFile* handle = make_handle(fs, ino, file, fi);
+  // Interrupted callers have gone: nobody would close it.
+  if (fuse_reply_open(req, fi) == -ENOENT) fs.nodes.close(handle);
+}
+
+void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* fi) {
+  FileSystem& fs = FileSystem::of(req);
+  if (VirtualFiles::hides(parent, name)) {
+    return FileSystem::reply_status(req, VirtualFiles::owns(parent) ? -EPERM : -EEXIST);
+  }
+  const uint64_t dir = fs.ino_of(parent);
+  skerry_file* file = nullptr;
+  struct skerry_stat stat;
+  const int64_t result =
+      fs.run(req, Op::kCreate, {.ino = dir, .name = name}, As::kCaller,
+             [&](const skerry_context* context) {
+               return skerry_inode_create(fs.volume, context, dir, name, flags_of(fs, fi->flags),
+                                          mode, &stat, &file);
+             });
+  if (result < 0) return FileSystem::reply_status(req, result);
+  OpenFile* handle = make_handle(fs, stat.ino, file, fi);
+  const fuse_entry_param entry = fs.entry_of(stat);
+  if (fuse_reply_create(req, &entry, fi) == -ENOENT) fs.nodes.close(handle);
+}
+
+void read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, fuse_file_info* fi) {
+  FileSystem& fs = FileSystem::of(req);
+  if (VirtualFiles::owns(node)) return fs.virtual_files.read(req, node, size, offset, fi);
+  thread_local std::vector<char> buffer;
+  if (buffer.size() < size) buffer.resize(size);
+  const auto position = static_cast<uint64_t>(offset);
+  const int64_t result =
+      fs.run(req, Op::kRead, {.ino = opened(fi)->ino, .offset = position, .length = size},
+             As::kFile, [&](const skerry_context* context) {
+               return skerry_pread(file_of(fi), context, buffer.data(), size, position);
+             });
+  if (result < 0) return FileSystem::reply_status(req, result);
+  fuse_reply_buf(req, buffer.data(), static_cast<size_t>(result));
+}
+
+void write(fuse_req_t req, fuse_ino_t, const char* data, size_t size, off_t offset,
+           fuse_file_info* fi) {
+  FileSystem& fs = FileSystem::of(req);
+  const auto position = static_cast<uint64_t>(offset);
+  const int64_t result =
+      fs.run(req, Op::kWrite, {.ino = opened(fi)->ino, .offset = position, .length = size},
+             As::kFile, [&](const skerry_context* context) {
+               return skerry_pwrite(file_of(fi), context, data, size, position);
+             });
+  if (result < 0) return FileSystem::reply_status(req, result);
+  fuse_reply_write(req, static_cast<size_t>(result));
+}
+
+void flush(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
+  FileSystem& fs = FileSystem::of(req);
+  if (VirtualFiles::owns(node)) return FileSystem::reply_status(req, 0);
+  const int64_t result =
+      fs.run(req, Op::kFlush, {.ino = opened(fi)->ino}, As::kFile,
+             [&](const skerry_context* context) { return skerry_flush(file_of(fi), context); });
+  FileSystem::reply_status(req, result);
+}
+
+void release(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
+  FileSystem& fs = FileSystem::of(req);
+  if (VirtualFiles::owns(node)) return fs.virtual_files.release(req, node, fi);
+  // What close(2) reports was reported by flush: nobody waits for this.
+  const int64_t result =
+      fs.run(req, Op::kRelease, {.ino = opened(fi)->ino}, As::kRoot, [&](const skerry_context*) {
+        fs.nodes.close(opened(fi));
+        return 0;
+      });
+  FileSystem::reply_status(req, result);
+}
+
+void fsync(fuse_req_t req, fuse_ino_t node, int, fuse_file_info* fi) {
+  FileSystem& fs = FileSystem::of(req);
+  if (VirtualFiles::owns(node)) return FileSystem::reply_status(req, 0);
+  const int64_t result =
+      fs.run(req, Op::kFsync, {.ino = opened(fi)->ino}, As::kFile,
+             [&](const skerry_context* context) { return skerry_fsync(file_of(fi), context); });
+  FileSystem::reply_status(req, result);
+}
+
+void fallocate(fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t length,
+               fuse_file_info* fi) {
+  FileSystem& fs = FileSystem::of(req);
+  const auto begin = static_cast<uint64_t>(offset), bytes = static_cast<uint64_t>(length);
+  const int64_t result = fs.run(
+      req, Op::kFallocate, {.ino = opened(fi)->ino, .offset = begin, .length = bytes}, As::kFile,
+      [&](const skerry_context* context) {
+        return skerry_fallocate(file_of(fi), context, static_cast<uint32_t>(mode), begin, bytes);
+      });
+  FileSystem::reply_status(req, result);
+}
+
+void copy_file_range(fuse_req_t req, fuse_ino_t from_node, off_t from_offset, fuse_file_info* from,
+                     fuse_ino_t, off_t to_offset, fuse_file_info* to, size_t length, int) {
+  FileSystem& fs = FileSystem::of(req);
+  if (VirtualFiles::owns(from_node)) return FileSystem::reply_status(req, -EOPNOTSUPP);
+  const auto source = static_cast<uint64_t>(from_offset), target = static_cast<uint64_t>(to_offset);
+  const int64_t result = fs.run(
+      req, Op::kCopyFileRange,
+      {.ino = opened(from)->ino, .offset = source, .length = length, .other_ino = opened(to)->ino},
+      As::kFile, [&](const skerry_context* context) {
+        // The answer is an unsigned 32-bit number on the wire.
+        return skerry_copy_file_range(file_of(from), source, file_of(to), target,
+                                      std::min<size_t>(length, 1u << 30), context);
+      });
+  if (result < 0) return FileSystem::reply_status(req, result);
+  fuse_reply_write(req, static_cast<size_t>(result));
+}
+
+void lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence, fuse_file_info* fi) {
+  FileSystem& fs = FileSystem::of(req);
+  if (VirtualFiles::owns(node)) return FileSystem::reply_status(req, -EINVAL);
+  const auto begin = static_cast<uint64_t>(offset);
+  const int64_t result = fs.run(req, Op::kLseek, {.ino = opened(fi)->ino, .offset = begin},
+                                As::kFile, [&](const skerry_context* context) {
+                                  return skerry_seek_data(file_of(fi), context, begin, whence);
+                                });
+  if (result < 0) return FileSystem::reply_status(req, result);
+  fuse_reply_lseek(req, result);
+}
+
+}  // namespace
+
+void add_file_operations(fuse_lowlevel_ops* table) {
+  table->open = open;
+  table->create = create;
+  table->read = read;
+  table->write = write;
+  table->flush = flush;
+  table->release = release;
+  table->fsync = fsync;
+  table->fallocate = fallocate;
+  table->copy_file_range = copy_file_range;
+  table->lseek = lseek;
+}
+
+}  // namespace skerry::fuse

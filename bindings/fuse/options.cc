@@ -1,0 +1,214 @@
+#include "options.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <string_view>
+
+namespace skerry::fuse {
+namespace {
+
+// What mount(2) or fusermount3 understand, handed on as it is.
+constexpr std::array kKernelFlags = {
+    "allow_other", "allow_root", "auto_unmount", "nosuid", "nodev",    "noexec", "noatime",
+    "nodiratime",  "sync",       "dirsync",      "suid",   "dev",      "exec",   "atime",
+    "relatime",    "norelatime", "strictatime",  "async",  "diratime",
+};
+// What mount(8) and systemd keep for themselves.
+constexpr std::array kIgnoredFlags = {
+    "defaults",
+    "auto",
+    "noauto",
+    "user",
+    "users",
+    "nouser",
+    "owner",
+    "group",
+    "nofail",
+    "_netdev",
+    "rw",
+    "nonempty",
+    "default_permissions",
+    "lazytime",
+    "nolazytime",
+};
+
+template <typename List>
+bool contains(const List& list, std::string_view word) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+bool parse_number(const std::string& text, double* value) {
+  errno = 0;
+  char* end = nullptr;
+  *value = std::strtod(text.c_str(), &end);
+  return errno == 0 && end != text.c_str() && *end == '\0' && *value >= 0;
+}
+
+bool parse_seconds(const std::string& text, double* value) {
+  // The kernel counts in jiffies: longer than a century means for ever.
+  return parse_number(text, value) && *value <= 4e9;
+}
+
+bool parse_size(std::string text, uint32_t* value) {
+  double factor = 1;
+  if (!text.empty()) {
+    constexpr std::string_view kSuffixes = "KMG";
+    const size_t at = kSuffixes.find(static_cast<char>(std::toupper(text.back())));
+    if (at != std::string_view::npos) {
+      for (size_t i = 0; i <= at; ++i) factor *= 1024;
+      text.pop_back();
+    }
+  }
+  double number = 0;
+  if (!parse_number(text, &number) || number * factor > UINT32_MAX) return false;
+  *value = static_cast<uint32_t>(number * factor);
+  return true;
+}
+
+bool parse_octal(const std::string& text, uint32_t* value) {
+  char* end = nullptr;
+  const unsigned long number = std::strtoul(text.c_str(), &end, 8);
+  if (text.empty() || *end != '\0' || number > 0777) return false;
+  *value = static_cast<uint32_t>(number);
+  return true;
+}
+
+bool take_flag(const std::string& word, Options* options) {
+  if (word == "ro") {
+    options->read_only = true;
+  } else if (word == "no_default_permissions") {
+    options->default_permissions = false;
+  } else if (word == "writeback_cache") {
+    options->writeback = true;
+  } else if (word == "debug") {
+    options->debug = options->foreground = true;
+  } else if (contains(kKernelFlags, word)) {
+    options->kernel.push_back(word);
+  } else {
+    return contains(kIgnoredFlags, word);
+  }
+  return true;
+}
+
+bool take_setting(const std::string& key, const std::string& value, Options* options) {
+  double seconds = 0;
+  if (key == "subdir") {
+    options->subdir = value;
+  } else if (key == "umask") {
+    uint32_t mask = 0;
+    if (!parse_octal(value, &mask)) return false;
+    options->umask = mask;
+  } else if (key == "attr_timeout") {
+    if (!parse_seconds(value, &seconds)) return false;
+    options->attr_timeout = seconds;
+  } else if (key == "entry_timeout") {
+    if (!parse_seconds(value, &seconds)) return false;
+    options->entry_timeout = seconds;
+  } else if (key == "negative_timeout") {
+    return parse_seconds(value, &options->negative_timeout);
+  } else if (key == "max_io") {
+    return parse_size(value, &options->max_io) && options->max_io >= 4096;
+  } else if (key == "read_ahead") {
+    return parse_size(value, &options->read_ahead);
+  } else if (key == "threads") {
+    return parse_size(value, &options->threads) && options->threads >= 1 &&
+           options->threads <= 4096;
+  } else if (key == "max_background") {
+    return parse_size(value, &options->max_background) && options->max_background >= 1 &&
+           options->max_background <= 65535;
+  } else if (key.starts_with("x-") || key == "comment") {
+    return true;
+  } else {
+    options->volume.push_back(key + "=" + value);
+  }
+  return true;
+}
+
+bool take_words(const std::string& words, Options* options, std::string* error) {
+  for (size_t begin = 0; begin <= words.size();) {
+    const size_t end = std::min(words.find(',', begin), words.size());
+    const std::string word = words.substr(begin, end - begin);
+    begin = end + 1;
+    const size_t equals = word.find('=');
+    const bool known = equals == std::string::npos
+                           ? word.empty() || word.starts_with("x-") || take_flag(word, options)
+                           : take_setting(word.substr(0, equals), word.substr(equals + 1), options);
+    if (known) continue;
+    *error = "-o " + word +
+             (equals == std::string::npos ? ": there is no such option" : ": not a value for it");
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool parse_arguments(int argc, char** argv, Options* options, std::string* error) {
+  std::vector<std::string> operands;
+  bool only_operands = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (only_operands || argument.size() < 2 || argument[0] != '-') {
+      operands.push_back(argument);
+      continue;
+    }
+    if (argument == "--") {
+      only_operands = true;
+      continue;
+    }
+    if (argument == "--help") return false;
+    for (size_t letter = 1; letter < argument.size(); ++letter) {
+      switch (argument[letter]) {
+        case 'f':
+          options->foreground = true;
+          break;
+        case 'd':
+          options->debug = options->foreground = true;
+          break;
+        case 's':  // of mount(8): sloppy, fake, no mtab, verbose
+        case 'n':
+        case 'v':
+          break;
+        case 'o': {
+          std::string words = argument.substr(letter + 1);
+          if (words.empty()) {
+            if (++i == argc) {
+              *error = "-o wants options";
+              return false;
+            }
+            words = argv[i];
+          }
+          if (!take_words(words, options, error)) return false;
+          letter = argument.size();
+          break;
+        }
+        default:
+          *error = std::string("-") + argument[letter] + ": there is no such option";
+          return false;
+      }
+    }
+  }
+  if (operands.size() != 2) {
+    *error = "META_URL and DIR are wanted";
+    return false;
+  }
+  options->url = operands[0];
+  options->directory = operands[1];
+  if (options->read_only) options->volume.push_back("read_only=1");
+  return true;
+}
+
+std::string without_secret(const std::string& url) {
+  const size_t begin = url.find("://");
+  if (begin == std::string::npos) return url;
+  const size_t host = begin + 3;
+  const size_t end = url.find('/', host);
+  const size_t at = url.rfind('@', end);
+  const size_t colon = url.find(':', host);
+  if (at == std::string::npos || at < host || colon > at) return url;
+  return url.substr(0, colon) + url.substr(at);
+}
+
+}  // namespace skerry::fuse

@@ -1,0 +1,61 @@
+"""A fresh volume for every test, mounted once or twice; checked with fsck afterwards."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import pytest
+
+from mounts import Mount, skerry
+
+
+@pytest.fixture(scope="session", autouse=True)
+def can_mount():
+    assert os.geteuid() == 0, "the tests of the mount run as root"
+    assert os.path.exists("/dev/fuse"), "the tests of the mount need /dev/fuse"
+
+
+@pytest.fixture
+def tmp_path():
+    """Not pytest's own, which lets nobody else through."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="skerry-fuse-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def url(tmp_path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    made = f"sqlite://{volume}/vol.db"
+    skerry("format", made)
+    return made
+
+
+@pytest.fixture
+def mounted(url, tmp_path):
+    """Mounts the volume with options; all is unmounted, and the volume checked, at the end."""
+    mounts = []
+
+    def mount(*options):
+        mounts.append(Mount(url, tmp_path / f"mount{len(mounts)}", *options))
+        return mounts[-1]
+
+    yield mount
+    said = [each.end() for each in mounts]
+    assert said == [""] * len(mounts)
+    assert skerry("fsck", url, "--check-data") == ""
+
+
+@pytest.fixture
+def mount(mounted):
+    return mounted("allow_other,suid,dev")
+
+
+@pytest.fixture
+def two(mounted):
+    """Two mounts that show each other's names and attributes at once."""
+    options = "allow_other,attr_timeout=0,entry_timeout=0"
+    return mounted(options), mounted(options)

@@ -1,0 +1,127 @@
+"""Mounts volumes in temporary folders with the programs that were built.
+
+SKERRY_PROGRAM names the program `skerry` (default: build/bindings/skerry).
+"""
+
+import ctypes
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = os.environ.get("SKERRY_PROGRAM", str(ROOT / "build" / "bindings" / "skerry"))
+FUSE_PROGRAM = str(pathlib.Path(PROGRAM).parent / "skerry-fuse")
+HELPER = str(pathlib.Path(PROGRAM).parent / "mount.skerry")
+NOBODY = 65534
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def skerry(*arguments, status=0):
+    result = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, timeout=120)
+    assert result.returncode == status, (arguments, result.stdout, result.stderr)
+    return result.stdout.decode()
+
+
+def is_mounted(directory):
+    with open("/proc/self/mounts") as mounts:
+        return any(line.split()[1] == str(directory) for line in mounts)
+
+
+def wait_until(condition, seconds=20, what=""):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited too long: {what}"
+        time.sleep(0.02)
+
+
+class Mount:
+    """A volume mounted on a folder, by a process in the foreground that the test can signal."""
+
+    def __init__(self, url, directory, *options, expect_mount=True):
+        self.url = url
+        self.path = pathlib.Path(directory)
+        self.path.mkdir(exist_ok=True)
+        words = [word for option in options for word in ("-o", option)]
+        self.process = subprocess.Popen(
+            [PROGRAM, "mount", "-f", url, str(directory), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        if expect_mount:
+            wait_until(
+                lambda: is_mounted(self.path) or self.process.poll() is not None, what="the mount"
+            )
+            assert self.process.poll() is None, self.process.stderr.read()
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def stats(self):
+        """The counters of .skerry/stats."""
+        lines = (self.path / ".skerry" / "stats").read_text().splitlines()
+        return {name: int(value) for name, value in (line.split() for line in lines)}
+
+    def end(self):
+        """Unmounts; whatever the test left must not keep it mounted."""
+        if is_mounted(self.path):
+            subprocess.run(["fusermount3", "-u", "-z", str(self.path)], timeout=30)
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        said = self.process.stderr.read().decode()
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return said
+
+
+def as_nobody(action, *arguments):
+    """Runs action in a child as a user without rights; returns its errno, 0 if it went well."""
+    child = os.fork()
+    if child == 0:
+        code = 255
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            action(*arguments)
+            code = 0
+        except OSError as error:
+            code = error.errno
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def in_children(*actions):
+    """Runs each in a process of its own; all must succeed."""
+    children = []
+    for action in actions:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                action()
+                code = 0
+            except BaseException as error:  # noqa: BLE001: the parent shall see it
+                print(f"child: {error!r}", flush=True)
+            finally:
+                os._exit(code)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert codes == [0] * len(codes)
+
+
+def renameat2(source, target, flags):
+    if libc.renameat2(-100, os.fsencode(source), -100, os.fsencode(target), flags) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+NOREPLACE, EXCHANGE = 1, 2
