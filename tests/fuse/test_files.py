@@ -1,0 +1,400 @@
+"""What files and directories of one mount do."""
+
+import ctypes
+import errno
+import mmap
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mounts import EXCHANGE, NOREPLACE, in_children, libc, renameat2
+
+
+def fails(code, action, *arguments):
+    with pytest.raises(OSError) as caught:
+        action(*arguments)
+    assert caught.value.errno == code
+
+
+def test_unlinked_while_open(mount):
+    file = open(mount / "f", "w+b", buffering=0)
+    file.write(b"before")
+    os.unlink(mount / "f")
+    assert not (mount / "f").exists()
+    assert os.fstat(file.fileno()).st_nlink == 0
+    file.write(b" and after" * 1000)
+    os.fsync(file.fileno())
+    os.ftruncate(file.fileno(), 10_000)
+    file.seek(0)
+    assert file.read(16) == b"before and after"
+    assert os.fstat(file.fileno()).st_size == 10_000
+    with open(f"/proc/self/fd/{file.fileno()}", "rb") as again:
+        assert again.read(6) == b"before"
+    (mount / "f").write_text("another")
+    file.seek(0)
+    assert file.read(6) == b"before"
+    file.close()
+    assert (mount / "f").read_text() == "another"
+
+
+def test_replaced_while_open(mount):
+    (mount / "f").write_text("old")
+    old = open(mount / "f", "r+")
+    (mount / "g").write_text("new")
+    os.rename(mount / "g", mount / "f")
+    assert old.read() == "old"
+    old.write("er")
+    old.flush()
+    old.seek(0)
+    assert old.read() == "older"
+    assert os.fstat(old.fileno()).st_nlink == 0
+    old.close()
+    assert (mount / "f").read_text() == "new"
+
+
+def test_truncated_while_open(mount):
+    (mount / "f").write_bytes(b"x" * 100_000)
+    with open(mount / "f", "r+b", buffering=0) as file:
+        assert len(file.read()) == 100_000
+        os.truncate(mount / "f", 10)
+        assert os.fstat(file.fileno()).st_size == 10
+        assert os.pread(file.fileno(), 100, 0) == b"x" * 10
+        os.truncate(mount / "f", 20)
+        assert os.pread(file.fileno(), 100, 0) == b"x" * 10 + bytes(10)
+        with open(mount / "f", "wb"):
+            pass
+        assert os.pread(file.fileno(), 100, 0) == b""
+
+
+def test_a_removed_working_directory(mount):
+    (mount / "d").mkdir()
+    before = os.getcwd()
+    fd = os.open(mount / "d", os.O_RDONLY)
+    os.chdir(mount / "d")
+    try:
+        os.rmdir(mount / "d")
+        assert os.stat(".").st_nlink == 0
+        assert os.fstat(fd).st_nlink == 0
+        assert os.listdir(fd) == []
+        fails(errno.ENOENT, os.mkdir, "x")
+        fails(errno.ENOENT, os.open, "x", os.O_CREAT | os.O_WRONLY)
+    finally:
+        os.chdir(before)
+        os.close(fd)
+
+
+def test_renaming(mount):
+    (mount / "a").write_text("a")
+    (mount / "b").write_text("b")
+    fails(errno.EEXIST, renameat2, mount / "a", mount / "b", NOREPLACE)
+    renameat2(mount / "a", mount / "b", EXCHANGE)
+    assert (mount / "a").read_text() == "b"
+    fails(errno.EINVAL, renameat2, mount / "a", mount / "b", NOREPLACE | EXCHANGE)
+    renameat2(mount / "a", mount / "c", NOREPLACE)
+    # A hard link onto its twin: both names stay.
+    os.link(mount / "b", mount / "twin")
+    os.rename(mount / "b", mount / "twin")
+    assert (mount / "b").read_text() == "a"
+    assert os.stat(mount / "twin").st_nlink == 2
+    (mount / "d" / "sub").mkdir(parents=True)
+    (mount / "e").mkdir()
+    fails(errno.ENOTEMPTY, os.rename, mount / "e", mount / "d")
+    fails(errno.EISDIR, os.rename, mount / "b", mount / "e")
+    fails(errno.ENOTDIR, os.rename, mount / "e", mount / "b")
+    fails(errno.EINVAL, os.rename, mount / "d", mount / "d" / "sub" / "x")
+    os.rename(mount / "d", mount / "e")
+    assert os.listdir(mount / "e") == ["sub"]
+
+
+def test_limits_of_offsets(mount):
+    fd = os.open(mount / "f", os.O_CREAT | os.O_RDWR)
+    fails(errno.EFBIG, os.pwrite, fd, b"x", 2**63 - 10)
+    fails(errno.EFBIG, os.pwrite, fd, b"x", 2**57)
+    fails(errno.EFBIG, os.ftruncate, fd, 2**57 + 1)
+    fails(errno.EINVAL, os.ftruncate, fd, -1)
+    os.pwrite(fd, b"end", 2**40)
+    assert os.fstat(fd).st_size == 2**40 + 3
+    assert os.lseek(fd, 0, os.SEEK_DATA) > 0
+    assert os.lseek(fd, 0, os.SEEK_HOLE) == 0
+    os.close(fd)
+
+
+def test_statfs_returns_to_where_it_was(mount):
+    before = os.statvfs(mount.path)
+    (mount / "f").write_bytes(os.urandom(1 << 20))
+    os.link(mount / "f", mount / "g")
+    during = os.statvfs(mount.path)
+    assert before.f_bfree - during.f_bfree == (1 << 20) // before.f_frsize
+    assert before.f_ffree - during.f_ffree == 1
+    os.unlink(mount / "f")
+    os.unlink(mount / "g")
+    after = os.statvfs(mount.path)
+    assert (after.f_bfree, after.f_ffree) == (before.f_bfree, before.f_ffree)
+
+
+def test_copy_file_range(mount):
+    data = os.urandom(3 << 20)
+    source = os.open(mount / "f", os.O_CREAT | os.O_RDWR)
+    target = os.open(mount / "g", os.O_CREAT | os.O_RDWR)
+    os.write(source, data)  # not flushed
+    assert os.copy_file_range(source, target, len(data) + 100, 0, 0) == len(data)
+    assert os.pread(target, len(data) + 1, 0) == data
+    assert os.copy_file_range(source, target, 100, len(data), 0) == 0
+    fails(errno.EINVAL, os.copy_file_range, source, source, 100, 0, 50)
+    os.close(source)
+    os.close(target)
+
+
+def test_fallocate(mount):
+    keep, punch, zero = 1, 2, 16
+    libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+    def fallocate(fd, mode, offset, length):
+        if libc.fallocate(fd, mode, offset, length) != 0:
+            raise OSError(ctypes.get_errno(), "fallocate")
+
+    with open(mount / "f", "w+b", buffering=0) as file:
+        file.write(b"x" * 100_000)
+        fallocate(file.fileno(), punch | keep, 10_000, 50_000)
+        expected = b"x" * 10_000 + bytes(50_000) + b"x" * 40_000
+        assert os.pread(file.fileno(), 200_000, 0) == expected
+        fallocate(file.fileno(), zero, 90_000, 20_000)
+        assert os.fstat(file.fileno()).st_size == 110_000
+        fallocate(file.fileno(), 0, 0, 120_000)
+        assert os.fstat(file.fileno()).st_size == 120_000
+        fails(errno.EOPNOTSUPP, fallocate, file.fileno(), 8, 0, 4096)
+
+
+def test_mapping(mount):
+    with open(mount / "f", "w+b", buffering=0) as file:
+        file.write(bytes(3 * 4096))
+        with mmap.mmap(file.fileno(), 0) as mapped:
+            mapped[4096:4100] = b"seen"
+            mapped.flush()
+            assert os.pread(file.fileno(), 4, 4096) == b"seen"
+            os.pwrite(file.fileno(), b"back", 100)
+            assert mapped[100:104] == b"back"
+            # What lies behind the new end is zeros, and a page that is wholly behind it SIGBUS.
+            mapped[4200:4204] = b"tail"
+            os.ftruncate(file.fileno(), 4150)
+            assert mapped[4200:4204] == bytes(4)
+            child = os.fork()
+            if child == 0:
+                signal.signal(signal.SIGBUS, signal.SIG_DFL)
+                os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
+                mapped[8192]
+                os._exit(0)
+            assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGBUS
+
+
+def test_extended_attributes(mount):
+    (mount / "f").write_text("x")
+    os.setxattr(mount / "f", "user.a", b"1")
+    fails(errno.EEXIST, os.setxattr, mount / "f", "user.a", b"1", os.XATTR_CREATE)
+    fails(errno.ENODATA, os.setxattr, mount / "f", "user.b", b"1", os.XATTR_REPLACE)
+    os.setxattr(mount / "f", "user.large", b"v" * 60_000)
+    assert os.getxattr(mount / "f", "user.large") == b"v" * 60_000
+    assert sorted(os.listxattr(mount / "f")) == ["user.a", "user.large"]
+    os.removexattr(mount / "f", "user.a")
+    fails(errno.ENODATA, os.getxattr, mount / "f", "user.a")
+
+
+def test_special_files_and_links(mount):
+    os.mkfifo(mount / "fifo")
+    os.mknod(mount / "null", 0o666 | 0o020000, os.makedev(1, 3))
+    with open(mount / "null", "wb") as null:
+        null.write(b"gone")
+    os.symlink("x" * 4000, mount / "link")
+    assert os.readlink(mount / "link") == "x" * 4000
+    text = b"\xff\xfe not utf-8"
+    (mount.path / os.fsdecode(text)).write_bytes(b"")
+    assert text in os.listdir(os.fsencode(mount.path))
+
+
+class Dirent(ctypes.Structure):
+    _fields_ = [
+        ("ino", ctypes.c_uint64),
+        ("off", ctypes.c_int64),
+        ("length", ctypes.c_uint16),
+        ("type", ctypes.c_uint8),
+        ("name", ctypes.c_char * 256),
+    ]
+
+
+libc.opendir.restype = ctypes.c_void_p
+libc.readdir.argtypes = libc.telldir.argtypes = libc.rewinddir.argtypes = [ctypes.c_void_p]
+libc.closedir.argtypes = [ctypes.c_void_p]
+libc.readdir.restype = ctypes.POINTER(Dirent)
+libc.telldir.restype = ctypes.c_long
+libc.seekdir.argtypes = [ctypes.c_void_p, ctypes.c_long]
+
+
+class Stream:
+    def __init__(self, path):
+        self.stream = libc.opendir(os.fsencode(path))
+        assert self.stream
+
+    def next(self):
+        found = libc.readdir(self.stream)
+        return found.contents.name.decode() if found else None
+
+    def all(self):
+        return list(iter(self.next, None))
+
+    def tell(self):
+        return libc.telldir(self.stream)
+
+    def seek(self, position):
+        libc.seekdir(self.stream, position)
+
+    def rewind(self):
+        libc.rewinddir(self.stream)
+
+    def close(self):
+        libc.closedir(self.stream)
+
+
+def make_files(folder, names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        os.close(os.open(folder / name, os.O_CREAT | os.O_WRONLY))
+
+
+def test_positions_in_directories_stay(mount):
+    names = [f"{i:04d}" for i in range(0, 2000, 2)]
+    folder = mount / "d"
+    make_files(folder, names)
+    stream = Stream(folder)
+    places = {}
+    while True:
+        place = stream.tell()
+        name = stream.next()
+        if name is None:
+            break
+        places[name] = place
+    assert sorted(places) == sorted([".", "..", *names])
+    # Change what lies before, at and behind each place that is then gone to.
+    make_files(folder, [f"{i:04d}" for i in range(1, 2000, 14)])
+    removed = names[::3]
+    for name in removed:
+        os.unlink(folder / name)
+    left = [name for name in names if name not in set(removed)]
+    for at in (0, 5, 127, 128, 400, 999):
+        stream.seek(places[names[at]])
+        got = stream.all()
+        stable = [name for name in left if name >= names[at]]
+        assert [name for name in got if name in places] == stable
+        assert len(set(got)) == len(got)
+    stream.rewind()
+    assert sorted(stream.all()) == sorted(os.listdir(folder) + [".", ".."])
+    stream.close()
+
+
+def test_removing_while_listing(mount):
+    names = [f"file-{i}" for i in range(1500)]
+    make_files(mount / "d", names)
+    seen = []
+    with os.scandir(mount / "d") as entries:
+        for entry in entries:
+            seen.append(entry.name)
+            os.unlink(entry.path)
+    assert sorted(seen) == sorted(names)
+    os.rmdir(mount / "d")
+
+
+def test_listing_tells_attributes(mount):
+    make_files(mount / "d", [f"f{i}" for i in range(300)])
+    before = mount.stats()
+    listed = subprocess.run(
+        ["ls", "-l", mount / "d"], check=True, capture_output=True
+    ).stdout.splitlines()
+    after = mount.stats()
+    assert len(listed) == 301
+    assert after["op_readdirplus"] > before["op_readdirplus"]
+    assert after["op_lookup"] - before["op_lookup"] < 30
+
+
+def test_many_in_one_directory(mount):
+    (mount / "d").mkdir()
+
+    def work(number):
+        for i in range(150):
+            path = mount / "d" / f"{number}-{i}"
+            path.write_text(str(i))
+            os.rename(path, mount / "d" / f"{number}={i}")
+            if i % 2:
+                os.unlink(mount / "d" / f"{number}={i}")
+
+    in_children(*[lambda n=n: work(n) for n in range(4)])
+    assert len(os.listdir(mount / "d")) == 4 * 75
+
+
+def test_a_blocked_call_is_interrupted(url, mount):
+    (mount / "f").write_text("x")
+    database = sqlite3.connect(url.removeprefix("sqlite://"), isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")  # no commit of the mount gets through
+    try:
+        code = f"""
+import ctypes, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.siginterrupt(signal.SIGALRM, True)
+signal.setitimer(signal.ITIMER_REAL, 0.5)
+assert libc.mkdir({os.fsencode(mount / "d")!r}, 0o755) == -1
+os._exit(ctypes.get_errno())
+"""
+        assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == errno.EINTR
+        # And what cannot be interrupted is at least killed.
+        blocked = subprocess.Popen(["mkdir", mount / "e"])
+        time.sleep(0.5)
+        blocked.kill()
+        assert blocked.wait(10) == -signal.SIGKILL
+    finally:
+        database.execute("ROLLBACK")
+        database.close()
+    (mount / "g").mkdir()
+    assert not (mount / "d").exists()
+
+
+def test_sqlite_in_the_mount(mount):
+    for journal in ("delete", "wal"):
+        path = mount / f"{journal}.db"
+        database = sqlite3.connect(path)
+        database.execute(f"PRAGMA journal_mode={journal}")
+        database.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, v BLOB)")
+        for i in range(20):
+            with database:
+                database.executemany(
+                    "INSERT INTO t (v) VALUES (?)", [(os.urandom(500),) for _ in range(50)]
+                )
+        database.close()
+        database = sqlite3.connect(path)
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert database.execute("SELECT COUNT(*) FROM t").fetchone() == (1000,)
+        database.close()
+
+
+def test_git_in_the_mount(mount):
+    def git(*arguments):
+        subprocess.run(
+            ["git", "-c", "user.name=n", "-c", "user.email=e", *map(str, arguments)],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+
+    repository = mount / "r"
+    git("init", "-q", repository)
+    for i in range(3):
+        for j in range(20):
+            (repository / f"f{j}").write_text(f"{i} {j}\n" * 100)
+        git("-C", repository, "add", ".")
+        git("-C", repository, "commit", "-q", "-m", str(i))
+    git("clone", "-q", "--no-hardlinks", repository, mount / "clone")
+    git("-C", mount / "clone", "gc", "-q")
+    git("-C", mount / "clone", "fsck", "--strict")
