@@ -22,8 +22,8 @@ void init(void* userdata, fuse_conn_info* connection) {
   want(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO, true);
   want(FUSE_CAP_CACHE_SYMLINKS, true);  // an inode's target never changes
   want(FUSE_CAP_WRITEBACK_CACHE, options.writeback);
-  // Skerry drops set-user-ID when somebody writes, but the kernel would go on showing the mode it
-  // has cached; so it is left to do it.
+  // The kernel would go on showing the mode it has cached. The second form of it, which does not
+  // need that, is not libfuse's to ask for: see handshake.h.
   want(FUSE_CAP_HANDLE_KILLPRIV, false);
   // Cached bytes go when the file's version says so (Nodes), not when its mtime differs. A length
   // that differs always drops them.

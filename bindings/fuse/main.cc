@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "file_system.h"
+#include "handshake.h"
 #include "watcher.h"
 
 namespace skerry::fuse {
@@ -136,11 +137,13 @@ int serve(const Options& options, skerry_volume* volume, uint64_t root,
     fuse_loop_config* config = fuse_loop_cfg_create();
     fuse_loop_cfg_set_max_threads(config, options.threads);
     fuse_loop_cfg_set_idle_threads(config, options.threads);
-    {
+    if (shake_hands(session.get())) {
       const Watcher watcher(fs, session.get(), ready);
       const int ended = fuse_session_loop_mt(session.get(), config);
       // Positive: the signal that ended it.
       status = ended >= 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+      fuse_session_unmount(session.get());
+    } else {
       fuse_session_unmount(session.get());
     }
     fuse_loop_cfg_destroy(config);
