@@ -99,6 +99,10 @@ void setattr(fuse_req_t req, fuse_ino_t node, struct stat* attributes, int valid
   const uint64_t ino = fs.ino_of(node);
   skerry_setattr changes = changes_of(*attributes, valid);
   struct skerry_stat stat;
+  // Where the kernel gathers writes it keeps the times, and hands them on later by whoever happens
+  // to close or cut the file. Only then a change time comes along; who may set times it has
+  // checked.
+  const bool kept_times = fs.options.writeback && (valid & FUSE_SET_ATTR_CTIME) != 0;
   const int64_t result = fs.run(
       req, Op::kSetattr, {.ino = ino}, As::kCaller, [&](const skerry_context* context) -> int64_t {
         // ftruncate(2): what was allowed when the file was opened stays allowed.
@@ -107,7 +111,17 @@ void setattr(fuse_req_t req, fuse_ino_t node, struct stat* attributes, int valid
           if (cut < 0) return cut;
           changes.valid &= ~SKERRY_SET_SIZE;
         }
-        return apply(fs, context, ino, changes, &stat);
+        if (!kept_times) return apply(fs, context, ino, changes, &stat);
+        if ((changes.valid & SKERRY_SET_SIZE) != 0) {
+          skerry_setattr size = changes;
+          size.valid = SKERRY_SET_SIZE;
+          const int64_t cut = apply(fs, context, ino, size, &stat);
+          if (cut < 0) return cut;
+          changes.valid &= ~SKERRY_SET_SIZE;
+        }
+        skerry_context root = *context;
+        root.uid = 0;
+        return apply(fs, &root, ino, changes, &stat);
       });
   reply_attributes(req, fs, result, stat);
 }

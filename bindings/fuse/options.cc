@@ -194,6 +194,10 @@ bool parse_arguments(int argc, char** argv, Options* options, std::string* error
     *error = "META_URL and DIR are wanted";
     return false;
   }
+  if (options->writeback && !options->default_permissions) {
+    *error = "-o writeback_cache wants the kernel to check permissions (default_permissions)";
+    return false;
+  }
   options->url = operands[0];
   options->directory = operands[1];
   if (options->read_only) options->volume.push_back("read_only=1");

@@ -92,6 +92,7 @@ def test_failures_are_told_and_leave_nothing(url, tmp_path):
     assert "absent" in fails(1, url, tmp_path / "absent")
     assert "not a directory" in fails(1, url, tmp_path / "volume" / "vol.db")
     assert "no such option" in fails(2, "-o", "ro,nonsense", url, point)
+    assert "writeback_cache" in fails(2, "-o", "writeback_cache,no_default_permissions", url, point)
     assert "attr_timeout" in fails(2, "-o", "attr_timeout=x", url, point)
     assert "nonsense" in fails(1, "-o", "nonsense=1", url, point)
     assert "none" in fails(1, "-o", "subdir=/none", url, point)
@@ -259,6 +260,18 @@ def test_writeback_cache(mounted):
     expected = bytearray(b"".join(b"%04d" % i for i in range(2000)))
     expected[4001:4003] = b"XX"
     assert (reader / "f").read_bytes() == bytes(expected) + b"end"
+
+
+def test_writeback_of_who_may_write_but_does_not_own(url, mounted):
+    mount = mounted("writeback_cache,allow_other")
+    (mount / "f").write_text("x")
+    os.chmod(mount / "f", 0o666)
+    before = os.stat(mount / "f").st_mtime_ns
+    assert as_nobody((mount / "f").write_text, "written") == 0
+    assert as_nobody(os.truncate, mount / "f", 3) == 0
+    assert as_nobody(os.utime, mount / "f", (1, 1)) == errno.EPERM
+    assert skerry("cat", url, "/f") == "wri"
+    assert os.stat(mount / "f").st_mtime_ns > before
 
 
 def test_virtual_files(url, mounted, tmp_path):
