@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Builds Skerry and runs its tests. As root on Debian 12 it installs what it needs.
-#   tests/run.sh         everything but the sanitizers and fuzzers, which are parts of their own
+#   tests/run.sh         everything: the tests as users build it, then under ASan and UBSan with the
+#                        fuzzers, then under TSan
+#   tests/run.sh fast    everything but the sanitizers
 #   tests/run.sh unit    the fast inner loop: unit and conformance tests only
-#   tests/run.sh asan | tsan | fuzz | model | capi | python | cli | fuse | lint
-#                        one part
+#   tests/run.sh asan | tsan | model | fault | capi | python | cli | fuse | lint    one part
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-all}
@@ -12,8 +13,8 @@ start=$SECONDS
 failed=()
 
 case "$part" in
-  all | unit | asan | tsan | fuzz | model | capi | python | cli | fuse | lint) ;;
-  *) sed -n '2,6p' "$0" >&2; exit 2 ;;
+  all | fast | unit | asan | tsan | model | fault | capi | python | cli | fuse | lint) ;;
+  *) sed -n '2,8p' "$0" >&2; exit 2 ;;
 esac
 
 step() { printf '== %s (%ds)\n' "$1" $((SECONDS - start)); }
@@ -36,49 +37,47 @@ check() { # check <name> <command...>: runs it, remembers a failure, goes on
   "$@" || failed+=("$name")
 }
 
-ctest_in() { # ctest_in <directory> <label regex>
-  ctest --test-dir "$1" --output-on-failure --no-tests=error -j "$jobs" -L "$2" \
-    --progress | tail -n 25
-  return "${PIPESTATUS[0]}"
+ctest_in() { # ctest_in <directory> <label regex>: the summary, and all that a failed test said
+  local log=$1-tests.log
+  if ctest --test-dir "$1" --output-on-failure --no-tests=error -j "$jobs" -L "$2" >"$log" 2>&1; then
+    sed -n '/tests passed/,$p' "$log"
+  else
+    grep -v '   Passed  ' "$log" | tail -n 400
+    return 1
+  fi
 }
 
 tests/install.sh test
 
 case "$part" in
-  all | unit | model | capi | python | cli | fuse)
+  all | fast | unit | model | fault | capi | python | cli | fuse)
     step "build"
     build build -DSKERRY_WERROR=ON -DSKERRY_BENCHMARKS=ON ;;
 esac
 
-wants() { [ "$part" = all ] || [ "$part" = "$1" ]; }
+wants() { [ "$part" = all ] || [ "$part" = fast ] || [ "$part" = "$1" ]; }
+wants_sanitizer() { [ "$part" = all ] || [ "$part" = "$1" ]; }
 
 if wants lint; then check "lint" tests/lint.sh; fi
 if wants unit; then check "unit and conformance" ctest_in build '^(unit|conformance)$'; fi
-if [ "$part" = all ]; then check "faults" ctest_in build '^fault$'; fi
+if wants fault; then check "faults" ctest_in build '^fault$'; fi
 if wants model; then check "simulator" ctest_in build '^model$'; fi
 if wants capi; then check "C ABI" ctest_in build '^capi$'; fi
 if wants cli; then check "command line" python3 -m pytest -q -p no:cacheprovider tests/cli; fi
 if wants fuse; then check "FUSE mount" python3 -m pytest -q -p no:cacheprovider tests/fuse; fi
 if wants python; then check "Python" python3 -m pytest -q -p no:cacheprovider tests/python; fi
 
-if [ "$part" = asan ]; then
-  step "build with ASan and UBSan"
-  build build-asan -DSKERRY_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug \
+clang=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_C_COMPILER=clang)
+if wants_sanitizer asan; then
+  step "build with ASan and UBSan, and the fuzzers"
+  build build-asan -DSKERRY_SANITIZE=address,undefined -DSKERRY_FUZZERS=ON "${clang[@]}" \
     -DCMAKE_CXX_FLAGS_DEBUG='-O1 -g1 -fno-sanitize-recover=undefined'
-  check "ASan and UBSan" ctest_in build-asan '^(unit|conformance|model|capi|fault)$'
+  check "ASan and UBSan" ctest_in build-asan '^(unit|conformance|fault|model|capi|fuzz)$'
 fi
-if [ "$part" = tsan ]; then
+if wants_sanitizer tsan; then
   step "build with TSan"
-  build build-tsan -DSKERRY_SANITIZE=thread -DCMAKE_BUILD_TYPE=Debug \
-    -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_FLAGS_DEBUG='-O1 -g1'
+  build build-tsan -DSKERRY_SANITIZE=thread "${clang[@]}" -DCMAKE_CXX_FLAGS_DEBUG='-O1 -g1'
   check "TSan" ctest_in build-tsan '^(unit|conformance|capi)$'
-fi
-if [ "$part" = fuzz ]; then
-  step "build the fuzzers"
-  build build-fuzz -DSKERRY_FUZZERS=ON -DSKERRY_TESTS=ON -DSKERRY_SANITIZE=address,undefined \
-    -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug \
-    -DCMAKE_CXX_FLAGS_DEBUG='-O1 -g1'
-  check "fuzzers" ctest_in build-fuzz '^fuzz$'
 fi
 
 printf '== done in %ds\n' $((SECONDS - start))

@@ -48,6 +48,7 @@ TEST_CASE("fork: child and parent go on", "[capi][fork]") {
   CHECK(v.read("/f").substr(0, 6) == "parent");
 }
 
+#if SKERRY_TEST_FORKS_WITH_THREADS
 TEST_CASE("fork: with threads in mid-call", "[capi][fork]") {
   TestVolume test;
   Client& v = test.client;
@@ -112,6 +113,7 @@ TEST_CASE("fork: with threads in mid-call", "[capi][fork]") {
   OK(skerry_fsck(v, nullptr, &options, &result, nullptr, nullptr, nullptr));
   CHECK(result.problems == 0);
 }
+#endif
 
 TEST_CASE("fork: many threads of the child build it anew together", "[capi][fork]") {
   TestVolume test;

@@ -13,11 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#if defined(__SANITIZE_THREAD__)
-#define SKERRY_TEST_TSAN 1
-#else
-#define SKERRY_TEST_TSAN 0
-#endif
+#include "support/sanitizers.h"
 
 /// On failure the sentence is shown.
 #define OK(call)                                \

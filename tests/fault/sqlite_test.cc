@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "conformance/store_fixture.h"
+#include "support/sanitizers.h"
 
 namespace skerry::meta {
 
@@ -379,6 +380,7 @@ TEST_CASE("sqlite: a commit that could not be flushed is not applied again when 
   CHECK(number(*store, "n") == 2);
 }
 
+#if SKERRY_TEST_FORKS_WITH_THREADS
 TEST_CASE("sqlite: fork while threads commit", "[meta][sqlite][fault]") {
   TestDirectory directory;
   const std::string path = directory.file("v.db");
@@ -426,6 +428,7 @@ TEST_CASE("sqlite: fork while threads commit", "[meta][sqlite][fault]") {
   store.reset();
   CHECK(shell_query(path, "PRAGMA integrity_check") == "ok");
 }
+#endif
 
 TEST_CASE("sqlite: a store closing does not disturb another on the same file",
           "[meta][sqlite][fault]") {

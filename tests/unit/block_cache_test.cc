@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "data/block_format.h"
+#include "support/sanitizers.h"
 
 using namespace skerry;
 using namespace skerry::data;
@@ -314,7 +315,7 @@ TEST_CASE("block cache: threads come and go", "[data][cache]") {
   CHECK(hits == 300);
 }
 
-#if !defined(__SANITIZE_THREAD__)  // which does not start threads in a forked child
+#if SKERRY_TEST_FORKS_WITH_THREADS
 TEST_CASE("block cache: a forked child reads, fills and evicts", "[data][cache]") {
   const uint64_t length = 64 << 10;
   BlockCache cache(2 << 20);

@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "support/sanitizers.h"
+
 using namespace skerry;
 
 namespace {
@@ -126,7 +128,7 @@ TEST_CASE("executor: the first submit may come from many threads at once", "[io]
   }
 }
 
-#if !defined(__SANITIZE_THREAD__)  // which does not start threads in a forked child
+#if SKERRY_TEST_FORKS_WITH_THREADS
 TEST_CASE("executor: a forked child uses the pool it inherited", "[io]") {
   auto pool = make_thread_pool("skerry-test", 2);
   std::promise<void> started;

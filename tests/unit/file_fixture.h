@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <string>
 #include <vector>
@@ -32,12 +33,31 @@ inline Bytes bytes_of(std::string_view s) {
 }
 inline std::string text_of(const Bytes& bytes) { return std::string(as_string_view(bytes)); }
 
-/// Asks a hook about every call.
+/// Asks a hook about every call. It may be replaced while uploads in the background ask it.
 class HookedObjectFaults final : public ObjectFaults {
  public:
-  std::function<Decision(std::string_view op, std::string_view key)> hook;
+  using Function = std::function<Decision(std::string_view op, std::string_view key)>;
+  class Hook {
+   public:
+    Hook& operator=(Function function) {
+      std::lock_guard lock(mutex_);
+      function_ = std::move(function);
+      return *this;
+    }
+    Function get() const {
+      std::lock_guard lock(mutex_);
+      return function_;
+    }
+
+   private:
+    mutable std::mutex mutex_;
+    Function function_;  // guarded by mutex_
+  };
+
+  Hook hook;
   Decision before(const char* op, std::string_view key) override {
-    return hook ? hook(op, key) : Decision();
+    const Function asked = hook.get();
+    return asked ? asked(op, key) : Decision();
   }
   void fail(std::string only, int error) {
     hook = [only, error](std::string_view op, std::string_view) {
