@@ -12,6 +12,7 @@ print("| what | Skerry | beside it, in the same run | ratio |\n|---|---|---|---|
 for path in sys.argv[1:]:
     with open(path, encoding="utf-8") as file:
         report = json.load(file)
+    print(f"| **{report['title']}** | | | |")
     for line in report["results"]:
         beside, ratio = "", ""
         if line["beside"]:
