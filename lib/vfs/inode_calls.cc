@@ -58,27 +58,6 @@ Result<Attributes> add(const OpContext& ctx, Volume& volume, Ino dir, std::strin
   return made->attr;
 }
 
-/// mknod(2)'s types.
-Result<FileType> type_of(uint32_t mode) {
-  switch (mode & S_IFMT) {
-    case 0:
-    case S_IFREG:
-      return FileType::kRegular;
-    case S_IFIFO:
-      return FileType::kFifo;
-    case S_IFSOCK:
-      return FileType::kSocket;
-    case S_IFCHR:
-      return FileType::kCharDevice;
-    case S_IFBLK:
-      return FileType::kBlockDevice;
-    case S_IFDIR:
-      return Error(EPERM, "mknod does not make directories");
-    default:
-      return Error(EINVAL, "a file type that does not exist");
-  }
-}
-
 Result<Attributes> with_unflushed(const OpContext& ctx, Volume& volume, Result<Attributes> attr) {
   if (!attr.ok() || attr->type != FileType::kRegular) return attr;
   if (auto dirty = volume.writers().dirty(attr->ino)) return dirty->attributes(ctx);
@@ -191,32 +170,18 @@ Result<CreatedFile> inode_create(const OpContext& ctx, Volume& volume, Ino dir,
 
 Result<Attributes> inode_mkdir(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name,
                                uint32_t mode) {
-  meta::CreateArgs args;
-  args.type = FileType::kDirectory;
-  args.mode = mode & 01777;  // mkdir(2): the set-group-ID bit comes from the parent alone
-  return add(ctx, volume, dir, name, args);
+  return add(ctx, volume, dir, name, directory_args(mode));
 }
 
 Result<Attributes> inode_mknod(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name,
                                uint32_t mode, uint64_t rdev) {
-  meta::CreateArgs args;
-  args.mode = mode & 07777;
-  SKERRY_ASSIGN(args.type, type_of(mode));
-  if (args.type == FileType::kCharDevice || args.type == FileType::kBlockDevice) args.rdev = rdev;
+  SKERRY_ASSIGN(meta::CreateArgs args, node_args(mode, rdev));
   return add(ctx, volume, dir, name, args);
 }
 
 Result<Attributes> inode_symlink(const OpContext& ctx, Volume& volume, std::string_view target,
                                  Ino dir, std::string_view name) {
-  meta::CreateArgs args;
-  args.type = FileType::kSymlink;
-  args.mode = 0777;
-  args.target = target;
-  // Permissions of links are always 0777: the umask does not apply.
-  if (ctx.credentials.umask == 0) return add(ctx, volume, dir, name, args);
-  OpContext unmasked = ctx;
-  unmasked.credentials.umask = 0;
-  return add(unmasked, volume, dir, name, args);
+  return add(ctx, volume, dir, name, symlink_args(target));
 }
 
 Result<std::string> inode_readlink(const OpContext& ctx, Volume& volume, Ino ino) {

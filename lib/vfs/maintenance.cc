@@ -38,6 +38,25 @@ struct Listed {
   uint64_t size_bytes;
 };
 
+/// Every object of the volume in the store, page by page.
+Status list_objects(const OpContext& ctx, Volume& volume,
+                    const std::function<Status(const std::vector<ObjectInfo>&)>& visit) {
+  std::string after;
+  for (bool more = true; more;) {
+    SKERRY_ASSIGN(ObjectPage page,
+                  volume.objects().list(ctx, data::kObjectPrefix, after, kListPage));
+    more = page.more && !page.objects.empty();
+    if (more) after = page.objects.back().key;
+    SKERRY_TRY(visit(page.objects));
+  }
+  return {};
+}
+
+std::string place_of(meta::Ino ino, uint64_t chunk, ObjectId object) {
+  return "inode " + std::to_string(ino) + ", chunk " + std::to_string(chunk) + ", object " +
+         data::object_key(object);
+}
+
 /// Finds the objects that no metadata names, window by window. Nothing is deleted here.
 class LeakScan {
  public:
@@ -47,17 +66,12 @@ class LeakScan {
   Status run() {
     // First of all: what is uploaded from now on has ids that are not below.
     SKERRY_ASSIGN(floor_, meta::uncommitted_floor(ctx_, volume_.meta()));
-    std::string after;
-    for (bool more = true; more;) {
-      SKERRY_ASSIGN(ObjectPage page,
-                    volume_.objects().list(ctx_, data::kObjectPrefix, after, kListPage));
-      for (const ObjectInfo& object : page.objects) take(object);
-      more = page.more && !page.objects.empty();
-      if (more) after = page.objects.back().key;
-      if (window_.size() >= kWindowObjects || !more) SKERRY_TRY(compare());
-      SKERRY_TRY(proceed(progress_, "scan", result_->scanned_objects, 0));
-    }
-    return {};
+    SKERRY_TRY(list_objects(ctx_, volume_, [&](const std::vector<ObjectInfo>& page) -> Status {
+      for (const ObjectInfo& object : page) take(object);
+      if (window_.size() >= kWindowObjects) SKERRY_TRY(compare());
+      return proceed(progress_, "scan", result_->scanned_objects, 0);
+    }));
+    return compare();
   }
 
   const std::vector<Listed>& leaked() const { return leaked_; }
@@ -197,9 +211,8 @@ class DataCheck {
       return;
     }
     result_->problems++;
-    std::string detail = "inode " + std::to_string(slice.ino) + ", chunk " +
-                         std::to_string(slice.chunk) + ", object " +
-                         data::object_key(slice.extent.object) + ": " + error.message();
+    std::string detail =
+        place_of(slice.ino, slice.chunk, slice.extent.object) + ": " + error.message();
     if (report_) report_(error.code() == ENOENT ? "missing-object" : "bad-data", detail.c_str());
   }
 
@@ -218,15 +231,10 @@ class ObjectInventory {
   explicit ObjectInventory(Volume& volume) : volume_(volume) {}
 
   Status load(const OpContext& ctx) {
-    std::string after;
-    for (bool more = true; more;) {
-      SKERRY_ASSIGN(ObjectPage page,
-                    volume_.objects().list(ctx, data::kObjectPrefix, after, kListPage));
-      for (const ObjectInfo& object : page.objects) add(data::object_id_of_key(object.key));
-      more = page.more && !page.objects.empty();
-      if (more) after = page.objects.back().key;
-    }
-    return {};
+    return list_objects(ctx, volume_, [&](const std::vector<ObjectInfo>& page) -> Status {
+      for (const ObjectInfo& object : page) add(data::object_id_of_key(object.key));
+      return {};
+    });
   }
 
   /// Asks the store where the list has nothing, since it may be stored since. What was asked for is
@@ -317,9 +325,7 @@ Result<FsckResult> check(const OpContext& ctx, Volume& volume, bool check_data,
       result.problems++;
       if (report) {
         report("missing-object",
-               ("inode " + std::to_string(ino) + ", chunk " + std::to_string(chunk) + ", object " +
-                data::object_key(extent.object) + " is not in the store")
-                   .c_str());
+               (place_of(ino, chunk, extent.object) + " is not in the store").c_str());
       }
     }
   };

@@ -64,6 +64,50 @@ Status add(const OpContext& ctx, Volume& volume, const Handle* at, std::string_v
 
 }  // namespace
 
+meta::CreateArgs directory_args(uint32_t mode) {
+  meta::CreateArgs args;
+  args.type = FileType::kDirectory;
+  args.mode = mode & 01777;  // mkdir(2): the set-group-ID bit comes from the parent alone
+  return args;
+}
+
+Result<meta::CreateArgs> node_args(uint32_t mode, uint64_t rdev) {
+  meta::CreateArgs args;
+  args.mode = mode & 07777;
+  switch (mode & S_IFMT) {
+    case 0:
+    case S_IFREG:
+      args.type = FileType::kRegular;
+      break;
+    case S_IFIFO:
+      args.type = FileType::kFifo;
+      break;
+    case S_IFSOCK:
+      args.type = FileType::kSocket;
+      break;
+    case S_IFCHR:
+      args.type = FileType::kCharDevice;
+      args.rdev = rdev;
+      break;
+    case S_IFBLK:
+      args.type = FileType::kBlockDevice;
+      args.rdev = rdev;
+      break;
+    case S_IFDIR:
+      return Error(EPERM, "mknod does not make directories");
+    default:
+      return Error(EINVAL, "a file type that does not exist");
+  }
+  return args;
+}
+
+meta::CreateArgs symlink_args(std::string_view target) {
+  meta::CreateArgs args;
+  args.type = FileType::kSymlink;
+  args.target = target;
+  return args;
+}
+
 Result<meta::Attributes> find(const OpContext& ctx, Volume& volume, const Handle* at,
                               std::string_view path, Lookup how) {
   if (path.empty() && how.empty_path) {
@@ -95,10 +139,7 @@ Status access(const OpContext& ctx, Volume& volume, const Handle* at, std::strin
 
 Status mkdir(const OpContext& ctx, Volume& volume, const Handle* at, std::string_view path,
              uint32_t mode) {
-  meta::CreateArgs args;
-  args.type = FileType::kDirectory;
-  args.mode = mode & 01777;  // mkdir(2): the set-group-ID bit comes from the parent alone
-  return add(ctx, volume, at, path, args);
+  return add(ctx, volume, at, path, directory_args(mode));
 }
 
 Status mkdirs(const OpContext& ctx, Volume& volume, std::string_view path, uint32_t mode) {
@@ -129,32 +170,7 @@ Status mkdirs(const OpContext& ctx, Volume& volume, std::string_view path, uint3
 
 Status mknod(const OpContext& ctx, Volume& volume, const Handle* at, std::string_view path,
              uint32_t mode, uint64_t rdev) {
-  meta::CreateArgs args;
-  args.mode = mode & 07777;
-  switch (mode & S_IFMT) {
-    case 0:
-    case S_IFREG:
-      args.type = FileType::kRegular;
-      break;
-    case S_IFIFO:
-      args.type = FileType::kFifo;
-      break;
-    case S_IFSOCK:
-      args.type = FileType::kSocket;
-      break;
-    case S_IFCHR:
-      args.type = FileType::kCharDevice;
-      args.rdev = rdev;
-      break;
-    case S_IFBLK:
-      args.type = FileType::kBlockDevice;
-      args.rdev = rdev;
-      break;
-    case S_IFDIR:
-      return Error(EPERM, "mknod does not make directories");
-    default:
-      return Error(EINVAL, "a file type that does not exist");
-  }
+  SKERRY_ASSIGN(meta::CreateArgs args, node_args(mode, rdev));
   return add(ctx, volume, at, path, args);
 }
 
@@ -164,15 +180,7 @@ Status symlink(const OpContext& ctx, Volume& volume, std::string_view target, co
   if (target.size() > meta::kMaxSymlinkBytes) {
     return Error(ENAMETOOLONG, "the target is longer than 4,095 bytes");
   }
-  meta::CreateArgs args;
-  args.type = FileType::kSymlink;
-  args.mode = 0777;
-  args.target = target;
-  // Permissions of links are always 0777: the umask does not apply.
-  if (ctx.credentials.umask == 0) return add(ctx, volume, at, path, args);
-  OpContext unmasked = ctx;
-  unmasked.credentials.umask = 0;
-  return add(unmasked, volume, at, path, args);
+  return add(ctx, volume, at, path, symlink_args(target));
 }
 
 Result<std::string> readlink(const OpContext& ctx, Volume& volume, const Handle* at,

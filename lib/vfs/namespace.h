@@ -22,6 +22,12 @@ struct Lookup {
   bool empty_path = false;  // an empty path means `at` itself
 };
 
+/// What mkdir(2), mknod(2) and symlink(2) make. Borrows `target`. node_args: EPERM for a directory,
+/// EINVAL for a type that does not exist.
+meta::CreateArgs directory_args(uint32_t mode);
+Result<meta::CreateArgs> node_args(uint32_t mode, uint64_t rdev);
+meta::CreateArgs symlink_args(std::string_view target);
+
 /// What a path leads to, as the store and this client's unflushed writes have it.
 Result<meta::Attributes> stat(const OpContext& ctx, Volume& volume, const Handle* at,
                               std::string_view path, Lookup how);

@@ -8,15 +8,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::vector<fs::path> objects(const TestVolume& test) {
-  std::vector<fs::path> found;
-  for (const auto& entry :
-       fs::recursive_directory_iterator(test.folder.path() + "/volume.db.data/chunks")) {
-    if (entry.is_regular_file()) found.push_back(entry.path());
-  }
-  return found;
-}
-
 skerry_fsck_result fsck(skerry_volume* volume, bool data,
                         std::vector<std::string>* kinds = nullptr) {
   skerry_fsck_options options{sizeof options, data ? 1 : 0};

@@ -91,18 +91,10 @@ TEST_CASE("fork: with threads in mid-call", "[capi][fork]") {
     children.push_back(child);
     std::this_thread::sleep_for(std::chrono::milliseconds(i % 5));
     if (children.size() < 4) continue;
-    for (pid_t each : children) {
-      int status = 0;
-      waitpid(each, &status, 0);
-      CHECK(status == 0);
-    }
+    expect_all_fine(children);
     children.clear();
   }
-  for (pid_t each : children) {
-    int status = 0;
-    waitpid(each, &status, 0);
-    CHECK(status == 0);
-  }
+  expect_all_fine(children);
   stop = true;
   for (auto& thread : threads) thread.join();
   CHECK(failures == 0);

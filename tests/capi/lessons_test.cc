@@ -9,19 +9,6 @@
 
 namespace fs = std::filesystem;
 
-namespace {
-
-std::vector<fs::path> objects(const TestVolume& test) {
-  std::vector<fs::path> found;
-  for (const auto& entry :
-       fs::recursive_directory_iterator(test.folder.path() + "/volume.db.data/chunks")) {
-    if (entry.is_regular_file()) found.push_back(entry.path());
-  }
-  return found;
-}
-
-}  // namespace
-
 TEST_CASE("lesson 4: lost data is an error, never zeros", "[capi][lessons]") {
   TestVolume test({"cache_size=0", "readahead=0"}, {"inline=0"});
   test.client.write("/f", pattern(9 << 20));
@@ -98,11 +85,7 @@ TEST_CASE("lesson 9: creating in one hot directory from several processes meets 
     }
     children.push_back(child);
   }
-  for (pid_t child : children) {
-    int status = 0;
-    waitpid(child, &status, 0);
-    CHECK(status == 0);
-  }
+  expect_all_fine(children);
   Client check(test.url);
   CHECK(check.list("/hot").size() == 3 * kFiles);
 }

@@ -296,11 +296,7 @@ TEST_CASE("row 10: create, mkdir and link as a mutex between processes", "[capi]
       }
       children.push_back(child);
     }
-    for (pid_t child : children) {
-      int result = 0;
-      waitpid(child, &result, 0);
-      CHECK(result == 0);
-    }
+    expect_all_fine(children);
     const auto winners = std::distance(fs::directory_iterator(won.path()), {});
     CHECK(winners == kRounds);
   }

@@ -123,6 +123,15 @@ std::string pattern(size_t length, unsigned seed) {
   return bytes;
 }
 
+std::vector<fs::path> objects(const TestVolume& test) {
+  std::vector<fs::path> found;
+  for (const auto& entry :
+       fs::recursive_directory_iterator(test.folder.path() + "/volume.db.data/chunks")) {
+    if (entry.is_regular_file()) found.push_back(entry.path());
+  }
+  return found;
+}
+
 skerry_context context_of(uint32_t uid, uint32_t gid) {
   skerry_context context{};
   context.struct_size = sizeof context;
@@ -141,6 +150,14 @@ int in_child(const std::function<int()>& body) {
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+void expect_all_fine(const std::vector<pid_t>& children) {
+  for (pid_t child : children) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    CHECK(status == 0);
+  }
 }
 
 std::vector<std::string> thread_names() {

@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 #include <cerrno>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -71,12 +72,18 @@ struct TestVolume {
   Client client;
 };
 
+/// The files of the volume's objects.
+std::vector<std::filesystem::path> objects(const TestVolume& test);
+
 std::string read_all(skerry_file* file);
 std::string pattern(size_t length, unsigned seed = 1);
 skerry_context context_of(uint32_t uid, uint32_t gid);
 
 /// Runs `body` in a forked child; its exit status. A child that hangs is killed after 60 seconds.
 int in_child(const std::function<int()>& body);
+
+/// The exit of each child is 0.
+void expect_all_fine(const std::vector<pid_t>& children);
 
 std::vector<std::string> thread_names();
 std::vector<std::string> open_descriptors();

@@ -229,6 +229,17 @@ rlim_t limit_for(size_t spare) {
   }
 }
 
+/// After a full disk: the same open volume goes on once there is room, and so does the next one.
+void make_room(User& user, const std::string& ballast) {
+  unlink(ballast.c_str());
+  user.finish_open_file();
+  demand(user.write("/after", 100'000), "a write when there is room again");
+  user.check_promises();
+  user.close();
+  demand(user.open(), "open again");
+  user.check_promises();
+}
+
 }  // namespace
 
 TEST_CASE("resources: the data's disk fills up and gets room again", "[fault][resources]") {
@@ -245,13 +256,7 @@ TEST_CASE("resources: the data's disk fills up and gets room again", "[fault][re
     demand(user.failures() == 1, "a full disk was not told");
     user.do_everything();
     demand(user.failures() > 1, "a full disk was not told again");
-    unlink((disk + "/ballast").c_str());
-    user.finish_open_file();
-    demand(user.write("/after", 100'000), "a write when there is room again");
-    user.check_promises();
-    user.close();
-    demand(user.open(), "open again");
-    user.check_promises();
+    make_room(user, disk + "/ballast");
   }));
 }
 
@@ -272,13 +277,7 @@ TEST_CASE("resources: the database's disk fills up and gets room again", "[fault
     user.write_until_full("/growing", 300'000, 3);
     user.do_everything();
     demand(user.failures() > 1, "a full disk was not told again");
-    unlink((disk + "/ballast").c_str());
-    user.finish_open_file();
-    demand(user.write("/after", 100'000), "a write when there is room again");
-    user.check_promises();
-    user.close();
-    demand(user.open(), "open again");
-    user.check_promises();
+    make_room(user, disk + "/ballast");
   }));
 }
 

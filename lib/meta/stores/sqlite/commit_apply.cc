@@ -1,9 +1,8 @@
 #include "meta/stores/sqlite/commit_apply.h"
 
 #include <algorithm>
-#include <functional>
+#include <compare>
 #include <string_view>
-#include <unordered_map>
 
 #include "base/bytes.h"
 #include "meta/attribute_changes.h"
@@ -15,8 +14,6 @@ namespace {
 
 /// Answers kept for repeated requests: far more than can be in flight at once.
 constexpr uint64_t kMaxAnswers = 16384;
-/// Up to here what to fold is found by comparing every expectation with every mutation.
-constexpr size_t kFewPairs = 64;
 
 int step(sqlite3_stmt* s) {
   sqlite3_step(s);
@@ -28,15 +25,8 @@ struct RowName {
   Table table;
   uint64_t a;
   std::string_view name;
-  bool operator==(const RowName&) const = default;
+  auto operator<=>(const RowName&) const = default;
 };
-struct RowNameHash {
-  size_t operator()(const RowName& row) const {
-    const uint64_t number = (row.a + static_cast<uint64_t>(row.table)) * 0x9e3779b97f4a7c15u;
-    return std::hash<std::string_view>()(row.name) ^ number;
-  }
-};
-
 std::optional<RowName> row_of(const Key& key) {
   if (key.table != Table::kEntry && key.table != Table::kInode) return std::nullopt;
   return RowName{key.table, key.a, key.name};
@@ -60,9 +50,9 @@ class FoldIndex {
     for (size_t i = 0; i < mutations.size(); ++i) {
       const Mutation& mutation = mutations[i];
       if (const auto* put = std::get_if<Put>(&mutation)) {
-        if (auto row = row_of(put->record)) rows_.try_emplace(*row, i, false);
+        if (auto row = row_of(put->record)) rows_.push_back({*row, i, false});
       } else if (const auto* remove = std::get_if<Delete>(&mutation)) {
-        if (auto row = row_of(remove->key)) rows_.try_emplace(*row, i, true);
+        if (auto row = row_of(remove->key)) rows_.push_back({*row, i, true});
       } else if (const auto* range = std::get_if<DeleteRange>(&mutation)) {
         if (range->table == Table::kEntry || range->table == Table::kInode) break;
       } else if (std::holds_alternative<Patch>(mutation) ||
@@ -70,44 +60,27 @@ class FoldIndex {
         break;  // may change any of them
       }
     }
+    std::stable_sort(rows_.begin(), rows_.end(),
+                     [](const Touched& x, const Touched& y) { return x.row < y.row; });
   }
 
   int find(const Key& key, bool absent) const {
     const auto row = row_of(key);
     if (!row) return -1;
-    const auto it = rows_.find(*row);
-    if (it == rows_.end() || (it->second.removes && absent)) return -1;
-    return static_cast<int>(it->second.mutation);
+    const auto it = std::lower_bound(rows_.begin(), rows_.end(), *row,
+                                     [](const Touched& x, const RowName& y) { return x.row < y; });
+    if (it == rows_.end() || it->row != *row || (it->removes && absent)) return -1;
+    return static_cast<int>(it->mutation);
   }
 
  private:
-  struct First {
-    First(size_t mutation, bool removes) : mutation(mutation), removes(removes) {}
+  struct Touched {
+    RowName row;
     size_t mutation;
     bool removes;
   };
-  std::unordered_map<RowName, First, RowNameHash> rows_;
+  std::vector<Touched> rows_;
 };
-
-/// The same by comparing all with all, which is faster for a few.
-int statement_for(const std::vector<Mutation>& mutations, const Key& key, bool absent) {
-  const auto wanted = row_of(key);
-  if (!wanted) return -1;
-  for (size_t i = 0; i < mutations.size(); ++i) {
-    const Mutation& mutation = mutations[i];
-    if (const auto* put = std::get_if<Put>(&mutation)) {
-      if (row_of(put->record) == wanted) return static_cast<int>(i);
-    } else if (const auto* remove = std::get_if<Delete>(&mutation)) {
-      if (row_of(remove->key) == wanted) return absent ? -1 : static_cast<int>(i);
-    } else if (const auto* range = std::get_if<DeleteRange>(&mutation)) {
-      if (range->table == Table::kEntry || range->table == Table::kInode) return -1;
-    } else if (std::holds_alternative<Patch>(mutation) ||
-               std::holds_alternative<WriteData>(mutation)) {
-      return -1;
-    }
-  }
-  return -1;
-}
 
 bool removes_clients(const CommitRequest& request) {
   for (const Mutation& mutation : request.mutations) {
@@ -126,15 +99,14 @@ void CommitApplier::fold(const CommitRequest& request) {
   const size_t expectations = request.expectations.size();
   folded_.assign(expectations, 0);
   fold_of_mutation_.assign(request.mutations.size(), -1);
-  std::optional<FoldIndex> index;
-  if (expectations * request.mutations.size() > kFewPairs) index.emplace(request.mutations);
+  if (expectations == 0) return;
+  const FoldIndex index(request.mutations);
   for (size_t i = 0; i < expectations; ++i) {
     const auto* version = std::get_if<ExpectVersion>(&request.expectations[i]);
     const auto* absent = std::get_if<ExpectAbsent>(&request.expectations[i]);
     if (version == nullptr && absent == nullptr) continue;
     const Key& key = version != nullptr ? version->key : absent->key;
-    const int mutation = index ? index->find(key, absent != nullptr)
-                               : statement_for(request.mutations, key, absent != nullptr);
+    const int mutation = index.find(key, absent != nullptr);
     if (mutation < 0 || fold_of_mutation_[static_cast<size_t>(mutation)] >= 0) continue;
     fold_of_mutation_[static_cast<size_t>(mutation)] = static_cast<int>(i);
     folded_[i] = 1;
