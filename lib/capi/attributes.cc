@@ -94,9 +94,9 @@ int64_t on_found(const char* name, skerry_volume* volume, const skerry_context* 
         SKERRY_TRY(check_flags(flags, kNoFollow | SKERRY_AT_EMPTY_PATH));
         SKERRY_ASSIGN(const vfs::Handle* dir, handle_of(at));
         vfs::Lookup how{(flags & kNoFollow) == 0, (flags & SKERRY_AT_EMPTY_PATH) != 0};
-        SKERRY_ASSIGN(meta::Attributes attr,
-                      vfs::find(ctx, *state.volume, dir, view_of(path), how));
-        return body(ctx, *state.volume, attr);
+        return vfs::on_found(
+            ctx, *state.volume, dir, view_of(path), how,
+            [&](const meta::Attributes& attr) { return body(ctx, *state.volume, attr); });
       });
 }
 

@@ -58,8 +58,9 @@ inline constexpr unsigned kRenameNoReplace = 1;  // as RENAME_NOREPLACE
 inline constexpr unsigned kRenameExchange = 2;   // as RENAME_EXCHANGE
 Status rename(const OpContext& ctx, Meta& meta, Ino from_dir, std::string_view from, Ino to_dir,
               std::string_view to, unsigned flags);
-/// `named`: the caller found the file by a name, so ENOENT where it has none any more (linkat(2)
-/// gives a nameless file a name only where it is meant by its descriptor).
+/// `named`: the caller found the file by a name, so ESTALE where it has none any more (linkat(2)
+/// gives a nameless file a name only where it is meant by its descriptor): the name is to be looked
+/// up again.
 Result<Attributes> link(const OpContext& ctx, Meta& meta, Ino ino, Ino dir, std::string_view name,
                         bool named = false);
 Result<std::string> readlink(const OpContext& ctx, Meta& meta, Ino ino);

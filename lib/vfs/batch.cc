@@ -138,17 +138,16 @@ Result<meta::Ino> target_of(const OpContext& ctx, Volume& volume, Parents& paren
     known = found.created || found.attr.type == FileType::kRegular;
     if (found.created) return found.attr.ino;
   }
-  if (!known) {
+  // Cutting the file drops the set-id bits, which replacing its contents would keep.
+  const bool cut = known && (found.attr.mode & 06000) != 0 && !ctx.credentials.is_root();
+  if (!known || cut) {
     // Links, odd paths, and what is no regular file: open(2) knows what to do.
+    const int flags = O_WRONLY | O_CREAT | (cut ? O_TRUNC : 0);
     SKERRY_ASSIGN(std::unique_ptr<Handle> handle,
-                  open_file(ctx, volume, nullptr, path, O_WRONLY | O_CREAT, request.mode));
+                  open_file(ctx, volume, nullptr, path, flags, request.mode));
     return handle->ino();
   }
   SKERRY_TRY(meta::check_access(ctx.credentials, found.attr, meta::kWrite));
-  if ((found.attr.mode & 06000) != 0 && !ctx.credentials.is_root()) {
-    // Cutting the file drops the set-id bits, which replacing its contents would keep.
-    SKERRY_TRY(volume.files().peek(found.attr.ino)->truncate(ctx, 0, 06000));
-  }
   return found.attr.ino;
 }
 

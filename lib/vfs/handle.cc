@@ -11,8 +11,6 @@ namespace {
 
 using meta::FileType;
 
-constexpr unsigned kMaxWalks = 16;  // of one path, each after what it had found was replaced
-
 bool wants_write(int flags) {
   int mode = flags & O_ACCMODE;
   return mode == O_WRONLY || mode == O_RDWR || (flags & O_TRUNC) != 0;
@@ -104,6 +102,23 @@ Result<std::unique_ptr<Handle>> open_or_create(const OpContext& ctx, Volume& vol
     if (found.attr.is_dir()) return Error(EISDIR, "O_CREAT on a directory");
     return open_found(ctx, volume, found.attr, flags);
   }
+}
+
+Result<std::unique_ptr<Handle>> open_path(const OpContext& ctx, Volume& volume, const Handle* at,
+                                          std::string_view path, int flags, uint32_t mode) {
+  if ((flags & O_PATH) == 0) {
+    if ((flags & O_TMPFILE) == O_TMPFILE) {
+      return open_temporary(ctx, volume, at, path, flags, mode);
+    }
+    if ((flags & O_CREAT) != 0) {
+      volume.heartbeat_if_due();
+      return open_or_create(ctx, volume, at, path, flags, mode);
+    }
+  }
+  SKERRY_ASSIGN(meta::Ino start, start_of(volume, at, path));
+  PathWalk walk(ctx, volume.meta(), start);
+  SKERRY_ASSIGN(meta::Attributes attr, walk.resolve(path, (flags & O_NOFOLLOW) == 0));
+  return open_found(ctx, volume, attr, flags);
 }
 
 }  // namespace
@@ -207,19 +222,11 @@ Result<std::unique_ptr<Handle>> open_found(const OpContext& ctx, Volume& volume,
 Result<std::unique_ptr<Handle>> open_file(const OpContext& ctx, Volume& volume, const Handle* at,
                                           std::string_view path, int flags, uint32_t mode) {
   SKERRY_TRY(check_open_flags(flags));
-  if ((flags & O_PATH) == 0) {
-    if ((flags & O_TMPFILE) == O_TMPFILE) {
-      return open_temporary(ctx, volume, at, path, flags, mode);
-    }
-    if ((flags & O_CREAT) != 0) {
-      volume.heartbeat_if_due();
-      return open_or_create(ctx, volume, at, path, flags, mode);
-    }
+  for (unsigned walks = 1;; ++walks) {
+    auto handle = open_path(ctx, volume, at, path, flags, mode);
+    // With O_TRUNC: another file may have taken the name of the one that was found.
+    if (handle.ok() || handle.error().code() != ESTALE || walks == kMaxWalks) return handle;
   }
-  SKERRY_ASSIGN(meta::Ino start, start_of(volume, at, path));
-  PathWalk walk(ctx, volume.meta(), start);
-  SKERRY_ASSIGN(meta::Attributes attr, walk.resolve(path, (flags & O_NOFOLLOW) == 0));
-  return open_found(ctx, volume, attr, flags);
 }
 
 }  // namespace skerry::vfs

@@ -226,19 +226,23 @@ Status rmdir(const OpContext& ctx, Volume& volume, const Handle* at, std::string
 
 Status link(const OpContext& ctx, Volume& volume, const Handle* from_at, std::string_view from,
             const Handle* to_at, std::string_view to, Lookup how) {
-  SKERRY_ASSIGN(meta::Attributes source, find(ctx, volume, from_at, from, how));
-  if (from.empty() && from_at != nullptr && from_at->nameless()) {
-    return Error(ENOENT, "the file was opened with O_TMPFILE | O_EXCL");
+  auto link_it = [&](const meta::Attributes& source) -> Status {
+    if (from.empty() && from_at != nullptr && from_at->nameless()) {
+      return Error(ENOENT, "the file was opened with O_TMPFILE | O_EXCL");
+    }
+    SKERRY_ASSIGN(meta::Ino start, start_of(volume, to_at, to));
+    PathWalk walk(ctx, volume.meta(), start);
+    SKERRY_TRY(to_new_name(walk, to, false));
+    SKERRY_TRY(may_add(volume, walk));
+    SKERRY_TRY(meta::link(ctx, volume.meta(), source.ino, walk.directory(), walk.name(),
+                          /*named=*/!from.empty()));
+    return {};
+  };
+  Status linked = on_found(ctx, volume, from_at, from, how, link_it);
+  if (!linked.ok() && linked.error().code() == ESTALE && from.empty()) {
+    return Error(ENOENT, "the file was removed");
   }
-  SKERRY_ASSIGN(meta::Ino start, start_of(volume, to_at, to));
-  PathWalk walk(ctx, volume.meta(), start);
-  SKERRY_TRY(to_new_name(walk, to, false));
-  SKERRY_TRY(may_add(volume, walk));
-  auto linked = meta::link(ctx, volume.meta(), source.ino, walk.directory(), walk.name(),
-                           /*named=*/!from.empty());
-  if (linked.ok()) return {};
-  if (linked.error().code() == ESTALE) return Error(ENOENT, "the file was removed");
-  return std::move(linked).error();
+  return linked;
 }
 
 Status rename(const OpContext& ctx, Volume& volume, const Handle* from_at, std::string_view from,
@@ -302,26 +306,23 @@ Status set_attributes(const OpContext& ctx, Volume& volume, meta::Ino ino,
 }
 
 Status truncate(const OpContext& ctx, Volume& volume, std::string_view path, uint64_t length) {
-  SKERRY_ASSIGN(meta::Attributes attr, find(ctx, volume, nullptr, path, Lookup{}));
-  if (attr.is_dir()) return Error(EISDIR, "a directory");
-  if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
-  SKERRY_TRY(volume.check_writable());
-  SKERRY_TRY(meta::check_access(ctx.credentials, attr, meta::kWrite));
-  if (length > static_cast<uint64_t>(INT64_MAX)) return Error(EINVAL, "a length above 2^63");
-  if (length > meta::kMaxFileSize) return Error(EFBIG, "a file holds at most 2^57 bytes");
-  volume.heartbeat_if_due();
-  const uint32_t clear_mode = ctx.credentials.is_root() ? 0 : 06000;
-  auto inode = volume.files().peek(attr.ino);
-  auto cut = inode->truncate(ctx, length, clear_mode);
-  if (cut.ok()) return {};
-  if (cut.error().code() == ESTALE && meta::get_attributes(ctx, volume.meta(), attr.ino).ok()) {
-    // Not the file was gone but the session that unflushed writes belonged to: they were dropped,
-    // which their handles are told.
-    cut = inode->truncate(ctx, length, clear_mode);
-    if (cut.ok()) return {};
-  }
-  if (cut.error().code() == ESTALE) return Error(ENOENT, "the file was removed");
-  return std::move(cut).error();
+  // ESTALE may also mean that the session was gone to which unflushed writes belonged: they were
+  // dropped, which their handles are told, and the file can be cut now.
+  return on_found(
+      ctx, volume, nullptr, path, Lookup{}, [&](const meta::Attributes& attr) -> Status {
+        if (attr.is_dir()) return Error(EISDIR, "a directory");
+        if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
+        SKERRY_TRY(volume.check_writable());
+        SKERRY_TRY(meta::check_access(ctx.credentials, attr, meta::kWrite));
+        if (length > static_cast<uint64_t>(INT64_MAX)) {
+          return Error(EINVAL, "a length above 2^63");
+        }
+        if (length > meta::kMaxFileSize) return Error(EFBIG, "a file holds at most 2^57 bytes");
+        volume.heartbeat_if_due();
+        const uint32_t clear_mode = ctx.credentials.is_root() ? 0 : 06000;
+        SKERRY_TRY(volume.files().peek(attr.ino)->truncate(ctx, length, clear_mode));
+        return {};
+      });
 }
 
 Result<Listing> open_listing(const OpContext& ctx, Volume& volume, std::string_view path,

@@ -6,12 +6,14 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
 #include "io/op_context.h"
 #include "meta/ops.h"
 #include "vfs/handle.h"
+#include "vfs/path_walk.h"
 #include "vfs/volume.h"
 
 namespace skerry::vfs {
@@ -34,6 +36,18 @@ Result<meta::Attributes> stat(const OpContext& ctx, Volume& volume, const Handle
 /// The same without unflushed writes: cheaper, for callers that want inode and permissions.
 Result<meta::Attributes> find(const OpContext& ctx, Volume& volume, const Handle* at,
                               std::string_view path, Lookup how);
+/// Calls `body` with the attributes of what a path leads to. Where the file was replaced meanwhile
+/// (`body` says ESTALE) the path is walked again, so that the caller meets one file or the other.
+template <typename Body>
+auto on_found(const OpContext& ctx, Volume& volume, const Handle* at, std::string_view path,
+              Lookup how, Body&& body) -> decltype(body(std::declval<const meta::Attributes&>())) {
+  for (unsigned walks = 1;; ++walks) {
+    SKERRY_ASSIGN(meta::Attributes attr, find(ctx, volume, at, path, how));
+    auto answer = body(attr);
+    if (answer.ok() || answer.error().code() != ESTALE || walks == kMaxWalks) return answer;
+  }
+}
+
 /// `mode`: bits of meta::Access, 0 for existence.
 Status access(const OpContext& ctx, Volume& volume, const Handle* at, std::string_view path,
               unsigned mode, Lookup how);

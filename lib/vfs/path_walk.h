@@ -11,6 +11,9 @@
 
 namespace skerry::vfs {
 
+/// How often one call walks its path, each time because what it had found was replaced.
+inline constexpr unsigned kMaxWalks = 16;
+
 /// What the last component of a path is.
 enum class LastKind : uint8_t {
   kName,    // an ordinary name

@@ -255,6 +255,44 @@ TEST_CASE("row 6: data that cannot be stored is an error at fsync and close, on 
   CHECK(other.read("/f") == bytes + bytes);
 }
 
+TEST_CASE("a file that is replaced during a call by its path", "[capi][scenarios]") {
+  TestVolume test;
+  Client& v = test.client;
+  Client other(test.url);
+  v.write("/f", "first");
+  v.write("/linked", "");
+  std::atomic<bool> stop{false};
+  std::atomic<int> replaced{0}, failed{0};
+  std::thread replacer([&] {
+    while (!stop) {
+      if (skerry_mknod(other, nullptr, "/new", S_IFREG | 0644, 0) != 0) ++failed;
+      if (skerry_rename(other, nullptr, "/new", "/f") != 0) ++failed;
+      ++replaced;
+    }
+  });
+  struct Joined {
+    std::atomic<bool>& stop;
+    std::thread& thread;
+    ~Joined() {
+      stop = true;
+      if (thread.joinable()) thread.join();
+    }
+  } joined{stop, replacer};
+  for (int i = 0; i < 100 || replaced < 100; ++i) {
+    OK(skerry_truncate(v, nullptr, "/f", 2));
+    OK(skerry_chmod(v, nullptr, "/f", 0640));
+    OK(skerry_setxattr(v, nullptr, "/f", "user.x", "1", 1, 0));
+    OK(skerry_unlink(v, nullptr, "/linked"));
+    OK(skerry_link(v, nullptr, "/f", "/linked"));
+    skerry_file* file = nullptr;
+    OK(skerry_open(v, nullptr, "/f", O_WRONLY | O_TRUNC, 0, &file));
+    OK(skerry_close(file, nullptr));
+  }
+  stop = true;
+  replacer.join();
+  CHECK(failed == 0);
+}
+
 TEST_CASE("row 10: create, mkdir and link as a mutex between processes", "[capi][two][scenarios]") {
   TestVolume test;
   constexpr int kRounds = 40;

@@ -459,11 +459,17 @@ void Client::call_copy(File& from, File& to) {
     if (id) world_.data.failed(to.ino, *id);
     return;
   }
+  // What was copied by value may wait to be flushed, as what was written.
+  const bool visible = !to.handle->inode()->dirty();
   if (!id) {
-    return world_.fail("copied " + std::to_string(count) + " bytes without a change of the target");
+    if (visible) {
+      return world_.fail("copied " + std::to_string(count) + " bytes without a change of #" +
+                         std::to_string(to.ino));
+    }
+    id = world_.data.begin(to.ino, change);
   }
   world_.data.set_values(to.ino, *id, count, taken(count), false);
-  world_.data.acknowledged(to.ino, *id, true);
+  world_.data.acknowledged(to.ino, *id, visible);
 }
 
 }  // namespace skerry::model

@@ -183,6 +183,29 @@ TEST_CASE("file: copy_range takes unflushed bytes, refuses overlap, stops at the
   volume.check(*a);
 }
 
+TEST_CASE("file: bytes that copy_range took are there although they can not be stored yet",
+          "[file][fault]") {
+  FileVolume volume;
+  auto a = volume.open();
+  auto from = a->files->open(a->create("from"));
+  auto to = a->files->open(a->create("to"));
+  a->write(*from, 0, as_bytes("inline source"));
+  a->flush(*from);
+  const Bytes data = random_bytes(100000, 2);
+  a->write(*to, 0, data);
+  a->flush(*to);
+  a->faults.fail("put", EIO);
+  CHECK(*a->files->copy_range(a->ctx, *from, 7, *to, 99998, 100) == 6);
+  CHECK(a->length(*to) == 100004);
+  CHECK(to->flush(a->ctx, meta::Durability::kVisible).error().code() == EIO);
+  a->faults.hook = nullptr;
+  a->flush(*to);
+  CHECK(text_of(a->read(*to, 99998, 100)) == "source");
+  auto other = volume.open();
+  CHECK(text_of(other->read(*other->files->open(to->ino()), 99998, 100)) == "source");
+  volume.check(*a);
+}
+
 TEST_CASE("file: views of cached blocks, inline data and holes", "[file][view]") {
   FileVolume volume;
   auto a = volume.open();

@@ -1,8 +1,10 @@
 // What clients do to each other at the same time. Each case is a pain that a design can rule out.
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <thread>
+#include <utility>
 
 #include "ops_fixture.h"
 
@@ -29,12 +31,12 @@ void race(OpsFixture& f, TestClient& other, Work work) {
   for (auto& thread : threads) thread.join();
 }
 
-/// Counts commits that met a conflict.
-class ConflictCounter final : public Store {
+/// Counts commits that met a conflict, and lets something happen just before one.
+class ObservedStore final : public Store {
  public:
-  explicit ConflictCounter(std::shared_ptr<MemoryDatabase> database)
-      : store_(std::move(database)) {}
+  explicit ObservedStore(std::shared_ptr<MemoryDatabase> database) : store_(std::move(database)) {}
   std::atomic<int> conflicts{0};
+  std::function<void()> before_next_commit;  // called once; may commit by another store
 
   std::string describe() const override { return store_.describe(); }
   StoreCapabilities capabilities() const override { return store_.capabilities(); }
@@ -42,6 +44,7 @@ class ConflictCounter final : public Store {
     return store_.read(ctx, request);
   }
   Result<CommitResult> commit(const OpContext& ctx, CommitRequest request) override {
+    if (auto happening = std::exchange(before_next_commit, nullptr)) happening();
     auto result = store_.commit(ctx, std::move(request));
     if (result.ok() && !result->applied) ++conflicts;
     return result;
@@ -178,11 +181,11 @@ TEST_CASE("creating in one hot directory meets no conflict", "[meta][race][pain-
   OpsFixture f;
   const Ino dir = f.mkdir(kRootIno, "hot");
   std::vector<std::unique_ptr<TestClient>> clients;
-  std::vector<std::shared_ptr<ConflictCounter>> stores;
+  std::vector<std::shared_ptr<ObservedStore>> stores;
   std::vector<std::unique_ptr<Meta>> metas;
   for (int c = 0; c < 2; ++c) {
     clients.push_back(std::make_unique<TestClient>(f.volume.database, 50 + c));
-    stores.push_back(std::make_shared<ConflictCounter>(f.volume.database));
+    stores.push_back(std::make_shared<ObservedStore>(f.volume.database));
     auto meta =
         Meta::open(f.root, stores[c], f.volume.format, {}, clients[c]->clock, clients[c]->random);
     REQUIRE(code(meta) == 0);
@@ -203,6 +206,26 @@ TEST_CASE("creating in one hot directory meets no conflict", "[meta][race][pain-
   CHECK(failures == 0);
   CHECK(stores[0]->conflicts == 0);
   CHECK(stores[1]->conflicts == 0);
+  f.require_consistent();
+}
+
+TEST_CASE("remove_tree: a directory takes the name of the file that was seen", "[meta][race]") {
+  OpsFixture f;
+  auto other = f.volume.open();
+  f.file(kRootIno, "name");
+  const Ino dir = f.mkdir(kRootIno, "dir");
+  f.file(dir, "child");
+  TestClient client(f.volume.database, 77);
+  auto store = std::make_shared<ObservedStore>(f.volume.database);
+  auto meta = Meta::open(f.root, store, f.volume.format, {}, client.clock, client.random);
+  REQUIRE(code(meta) == 0);
+  store->before_next_commit = [&] {
+    REQUIRE(code(rename(f.root, *other->meta, kRootIno, "dir", kRootIno, "name",
+                        kRenameExchange)) == 0);
+  };
+  CHECK(code(remove_tree(f.root, **meta, kRootIno, "name", {})) == 0);
+  CHECK(code(lookup(f.root, f.meta, kRootIno, "name")) == ENOENT);
+  CHECK(lookup(f.root, f.meta, kRootIno, "dir")->type == kRegular);
   f.require_consistent();
 }
 

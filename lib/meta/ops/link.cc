@@ -72,7 +72,8 @@ Result<Attributes> link(const OpContext& ctx, Meta& meta, Ino ino, Ino dir, std:
     SKERRY_ASSIGN(ReadResult seen, meta.store().read(ctx, request));
     if (!seen.homes[0]) return Error(ESTALE, "the inode does not exist any more");
     const AttributeHome& home = *seen.homes[0];
-    if (named && home.table == Table::kOrphan) return Error(ENOENT, "the file was removed");
+    if (named && home.table == Table::kOrphan)
+      return Error(ESTALE, "the file has no name any more");
     std::optional<CachedAttributes> parent;
     if (seen.homes[1]) parent = CachedAttributes{seen.homes[1]->attr};
     SKERRY_TRY(check_directory(ctx, parent));

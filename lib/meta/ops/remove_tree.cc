@@ -25,6 +25,7 @@ constexpr TimeNs kCommitNs = 50'000'000;
 constexpr size_t kScansAtOnce = 64;            // directories listed by one read
 constexpr size_t kMaxOpenDirectories = 16384;  // known and not yet removed, but for one path down
 constexpr unsigned kMaxConflicts = 256;        // in a row
+constexpr unsigned kMaxLooks = 16;             // at what the name is, when that keeps changing
 
 /// A directory of the tree that is still there.
 struct Directory {
@@ -278,17 +279,22 @@ Status remove_tree(const OpContext& ctx, Meta& meta, Ino dir, std::string_view n
   Wanted wanted;
   wanted.inodes = {dir};
   wanted.entries = {{dir, name}};
-  SKERRY_ASSIGN(View view, look(ctx, meta, wanted, internal::Source::kCacheOrStore));
-  SKERRY_TRY(check_directory(ctx, view.inodes[0]));
-  if (!view.entries[0]) return Error(ENOENT);
-  const EntryRecord& top = *view.entries[0];
-  const Attributes& parent = view.inodes[0]->attr;
-  SKERRY_TRY(check_delete(ctx.credentials, parent, top.attr));
-  if (meta.options().read_only) return Error(EROFS, "the volume is open for reading only");
-  if (top.attr.is_dir()) return TreeRemoval(ctx, meta, parent, top).run(progress);
-  SKERRY_TRY(unlink(ctx, meta, dir, name));
-  if (progress && !progress({1})) return Error(ECANCELED, "removal stopped");
-  return {};
+  for (unsigned looks = 1;; ++looks) {
+    SKERRY_ASSIGN(View view, look(ctx, meta, wanted, internal::Source::kCacheOrStore));
+    SKERRY_TRY(check_directory(ctx, view.inodes[0]));
+    if (!view.entries[0]) return Error(ENOENT);
+    const EntryRecord& top = *view.entries[0];
+    const Attributes& parent = view.inodes[0]->attr;
+    SKERRY_TRY(check_delete(ctx.credentials, parent, top.attr));
+    if (meta.options().read_only) return Error(EROFS, "the volume is open for reading only");
+    if (top.attr.is_dir()) return TreeRemoval(ctx, meta, parent, top).run(progress);
+    Status removed = unlink(ctx, meta, dir, name);
+    // A directory may have taken the name of the file that was seen.
+    if (!removed.ok() && removed.error().code() == EISDIR && looks < kMaxLooks) continue;
+    SKERRY_TRY(std::move(removed));
+    if (progress && !progress({1})) return Error(ECANCELED, "removal stopped");
+    return {};
+  }
 }
 
 }  // namespace skerry::meta
