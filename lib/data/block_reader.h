@@ -70,6 +70,8 @@ struct BlockStore::Reader {
   static std::vector<Request> merge(std::vector<Piece> pieces);
   Status fetch_request(const Request& request);
   Status fetch_pieces(const Request& request);
+  Status fetch_in_steps(const Piece& piece);
+  Status accept(const Piece& piece, MutableBytes framed, bool complete);
   Status get(const Piece& piece, uint64_t begin, MutableBytes out);
   static Result<PageBytes> check(const Piece& piece, MutableBytes framed);
   Result<PageBytes> fetch_again(const Piece& piece, MutableBytes framed);

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -76,6 +77,16 @@ class ObjectStore {
   /// Reads exactly out.size() bytes from `offset`, or fails: EINVAL where the object is shorter.
   virtual Status get(const OpContext& ctx, std::string_view key, uint64_t offset,
                      MutableBytes out) = 0;
+
+  /// As one get() of `length` bytes, handed to `take` in order and in ranges of `step` bytes, but
+  /// for the last, as they arrive: then each is still in the processor's cache. A range is valid
+  /// during its call and may be changed there. `buffer`: memory to use, of at least `step` bytes.
+  /// After an error, what was taken before it is right nevertheless. An error of `take` ends the
+  /// call. The default gets all at once where the buffer has room for it.
+  using Take = std::function<Status(MutableBytes)>;
+  virtual Status get_in_steps(const OpContext& ctx, std::string_view key, uint64_t offset,
+                              uint64_t length, uint64_t step, MutableBytes buffer,
+                              const Take& take);
 
   virtual Result<ObjectInfo> head(const OpContext& ctx, std::string_view key) = 0;
 

@@ -85,6 +85,40 @@ TEST_CASE("object store: ranges are exact or EINVAL", "[object]") {
   CHECK(s.store.get(s.ctx, "k", 10, MutableBytes()).ok());
 }
 
+TEST_CASE("object store: a get in steps", "[object]") {
+  Subject s;
+  INFO(s.kind);
+  REQUIRE(s.put("k", "0123456789").ok());
+  const size_t memory = GENERATE(3, 4, 7, 64);  // of the buffer
+  std::string buffer(memory, '\0');
+  std::vector<std::string> taken;
+  auto in_steps = [&](uint64_t offset, uint64_t length) {
+    taken.clear();
+    return s.store.get_in_steps(s.ctx, "k", offset, length, 3, writable(buffer),
+                                [&](MutableBytes range) -> Status {
+                                  taken.emplace_back(as_string_view(range));
+                                  range[0] = std::byte{'x'};
+                                  return {};
+                                });
+  };
+  using Ranges = std::vector<std::string>;
+  REQUIRE(in_steps(2, 8).ok());
+  CHECK(taken == Ranges{"234", "567", "89"});
+  REQUIRE(in_steps(1, 3).ok());
+  CHECK(taken == Ranges{"123"});
+  REQUIRE(in_steps(4, 0).ok());
+  CHECK(taken.empty());
+  CHECK(code_of(in_steps(5, 6)) == EINVAL);
+  CHECK((taken.empty() || taken == Ranges{"567"}));
+  int calls = 0;
+  auto refuses = [&](MutableBytes) -> Status {
+    return ++calls == 2 ? Status(Error(EIO, "not this one")) : Status();
+  };
+  CHECK(sentence_of(s.store.get_in_steps(s.ctx, "k", 0, 10, 3, writable(buffer), refuses)) ==
+        "not this one");
+  CHECK(calls == 2);
+}
+
 TEST_CASE("object store: an absent key is ENOENT, and removing it succeeds", "[object]") {
   Subject s;
   INFO(s.kind);

@@ -158,7 +158,10 @@ std::optional<std::string> DataOracle::check_size(Ino ino, int client, Moment be
       if (surely_before(change, other) && surely_visible(other, client, began)) surely_cut = true;
     }
     if (surely_visible(change, client, began) && !maybe_cut) least = std::max(least, end);
-    const bool ends_here = change.open_end ? size > change.offset && size <= end : size == end;
+    // What of a write did not fit into the buffer is committed before the rest of it.
+    const bool maybe_part =
+        change.open_end || (change.kind == Kind::kBytes && !surely_visible(change, client, began));
+    const bool ends_here = maybe_part ? size > change.offset && size <= end : size == end;
     if (ends_here && !surely_cut) possible = true;
   }
   if (size < least) {

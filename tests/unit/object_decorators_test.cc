@@ -154,6 +154,31 @@ TEST_CASE("retry store: what fails for a while succeeds, after growing pauses", 
   CHECK(s.clock.sleeps_[1] < 100'000'000);
 }
 
+TEST_CASE("retry store: a get in steps goes on where it failed", "[object]") {
+  Stack s;
+  REQUIRE(s.put(*s.memory, "0123456789").ok());
+  s.script.decisions = {{}, {}, {Decision::kFailBefore, EIO, false}};  // its third step
+  CountingObjectStore counting(
+      std::shared_ptr<ObjectStore>(std::shared_ptr<ObjectStore>(), &s.retry));
+  std::string buffer(3, '\0'), taken;
+  auto take = [&](MutableBytes range) -> Status {
+    taken += as_string_view(range);
+    return {};
+  };
+  MutableBytes memory = std::as_writable_bytes(std::span(buffer));
+  REQUIRE(counting.get_in_steps(s.ctx, "k", 0, 10, 3, memory, take).ok());
+  CHECK(taken == "0123456789");
+  CHECK(s.script.ops.size() == 5);
+  CHECK(s.clock.sleeps_.size() == 1);
+  CHECK(counting.counters().gets == 1);
+  CHECK(counting.counters().get_bytes == 10);
+
+  auto refuse = [&](MutableBytes) -> Status { return Error(EIO, "not this one"); };
+  CHECK(counting.get_in_steps(s.ctx, "k", 0, 10, 3, memory, refuse).error().message() ==
+        "not this one");
+  CHECK(s.script.ops.size() == 6);
+}
+
 TEST_CASE("retry store: attempts are bounded, and the error says what may have happened",
           "[object]") {
   Stack s;

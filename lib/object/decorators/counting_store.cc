@@ -42,6 +42,15 @@ Status CountingObjectStore::get(const OpContext& ctx, std::string_view key, uint
   return status;
 }
 
+Status CountingObjectStore::get_in_steps(const OpContext& ctx, std::string_view key,
+                                         uint64_t offset, uint64_t length, uint64_t step,
+                                         MutableBytes buffer, const Take& take) {
+  Status status = counted(
+      gets_, [&] { return base_->get_in_steps(ctx, key, offset, length, step, buffer, take); });
+  if (status.ok()) add(get_bytes_, length);
+  return status;
+}
+
 Result<ObjectInfo> CountingObjectStore::head(const OpContext& ctx, std::string_view key) {
   return counted(heads_, [&] { return base_->head(ctx, key); });
 }

@@ -122,6 +122,23 @@ Status RetryObjectStore::get(const OpContext& ctx, std::string_view key, uint64_
   return run(ctx, [&] { return base_->get(ctx, key, offset, out); });
 }
 
+Status RetryObjectStore::get_in_steps(const OpContext& ctx, std::string_view key, uint64_t offset,
+                                      uint64_t length, uint64_t step, MutableBytes buffer,
+                                      const Take& take) {
+  uint64_t taken = 0;  // an attempt goes on where the one before ended
+  Status told;
+  auto counted = [&](MutableBytes range) -> Status {
+    told = take(range);
+    if (told.ok()) taken += range.size();
+    return told;
+  };
+  Status got = run(ctx, [&]() -> Status {
+    if (!told.ok()) return {};  // not the store's error
+    return base_->get_in_steps(ctx, key, offset + taken, length - taken, step, buffer, counted);
+  });
+  return told.ok() ? std::move(got) : std::move(told);
+}
+
 Result<ObjectInfo> RetryObjectStore::head(const OpContext& ctx, std::string_view key) {
   return run(ctx, [&] { return base_->head(ctx, key); });
 }

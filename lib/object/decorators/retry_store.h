@@ -35,6 +35,8 @@ class RetryObjectStore final : public ObjectStore {
              const PutOptions& options = {}) override;
   Status get(const OpContext& ctx, std::string_view key, uint64_t offset,
              MutableBytes out) override;
+  Status get_in_steps(const OpContext& ctx, std::string_view key, uint64_t offset, uint64_t length,
+                      uint64_t step, MutableBytes buffer, const Take& take) override;
   Result<ObjectInfo> head(const OpContext& ctx, std::string_view key) override;
   Status remove(const OpContext& ctx, std::string_view key) override;
   Result<std::vector<DeleteOutcome>> remove_batch(const OpContext& ctx,

@@ -340,6 +340,17 @@ Status LocalObjectStore::get(const OpContext& ctx, std::string_view key, uint64_
                            std::to_string(offset) + " (" + describe() + ")");
 }
 
+Status LocalObjectStore::get_in_steps(const OpContext& ctx, std::string_view key, uint64_t offset,
+                                      uint64_t length, uint64_t step, MutableBytes buffer,
+                                      const Take& take) {
+  for (uint64_t done = 0; done < length; done += step) {
+    const MutableBytes range = buffer.first(std::min(step, length - done));
+    SKERRY_TRY(get(ctx, key, offset + done, range));
+    SKERRY_TRY(take(range));
+  }
+  return {};
+}
+
 Result<ObjectInfo> LocalObjectStore::head(const OpContext& ctx, std::string_view key) {
   SKERRY_TRY(ctx.check());
   SKERRY_TRY(check_key(key));
