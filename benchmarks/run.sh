@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs the benchmarks; tables to the terminal, JSON to build-bench/results/.
-#   benchmarks/run.sh [read|metadata|directory|stream ...]
+#   benchmarks/run.sh [read|metadata|directory|stream|fuse ...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests/install.sh build
@@ -12,8 +12,13 @@ if ! { cmake -G Ninja -S . -B build-bench "${launcher[@]}" -DSKERRY_TESTS=OFF \
   exit 1
 fi
 mkdir -p build-bench/results
-for name in "${@:-read metadata directory stream}"; do
+for name in "${@:-read metadata directory stream fuse}"; do
   for one in $name; do
-    "build-bench/benchmarks/${one}_bench" "--json=build-bench/results/$one.json"
+    if [ "$one" = fuse ]; then
+      command -v fio >/dev/null || apt-get install -y -qq fio >/dev/null
+      python3 benchmarks/fuse_bench.py --build build-bench --json=build-bench/results/fuse.json
+    else
+      "build-bench/benchmarks/${one}_bench" "--json=build-bench/results/$one.json"
+    fi
   done
 done

@@ -166,7 +166,7 @@ TEST_CASE("reopen: ids of objects start above what the old session had", "[meta]
 
 TEST_CASE(
     "sessions: staleness goes by the server's clock alone (reclaim that trusts client clocks)",
-    "[meta][session]") {
+    "[meta][session][pain-8]") {
   TestVolume volume;
   auto ahead = volume.open();
   auto behind = volume.open();
@@ -200,7 +200,7 @@ TEST_CASE(
   behind->beat();
 }
 
-TEST_CASE("sessions: usage of a removed client is kept exactly", "[meta][session][usage]") {
+TEST_CASE("sessions: usage of a removed client is kept exactly", "[meta][session][pain-15]") {
   TestVolume volume;
   auto live = volume.open();
   auto dead = volume.open();
