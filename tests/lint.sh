@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Formatting and layering: fails on drift, says how to mend it.
+#   tests/lint.sh --tidy    clang-tidy as well, over what build/ has compiled (half an hour)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 status=0
@@ -37,5 +38,15 @@ if bad=$(grep -rnE '#include "(meta/stores|object/(local|memory))/' lib |
   printf 'a concrete store is named outside lib/capi/factory.cc:\n%s\n' "$bad"
   status=1
 fi
+if [ "${1:-}" = --tidy ]; then
+  mapfile -t units < <(git ls-files 'lib/*.cc' 'bindings/*.cc')
+  found=$(printf '%s\n' "${units[@]}" |
+    xargs -P "$(nproc)" -n 4 clang-tidy -p build --quiet 2>/dev/null | grep -A3 'warning:' || true)
+  if [ -n "$found" ]; then
+    printf '%s\n' "$found"
+    status=1
+  fi
+fi
+
 [ $status -ne 0 ] || echo "lint: 1 passed, 0 failed"
 exit $status

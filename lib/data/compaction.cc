@@ -8,7 +8,6 @@ namespace skerry::data {
 
 using meta::Durability;
 using meta::Extent;
-using meta::kChunkSize;
 
 namespace {
 

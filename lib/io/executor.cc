@@ -90,7 +90,7 @@ class Workers {
 
 class ThreadPool final : public Executor {
  public:
-  ThreadPool(std::string name, unsigned threads)
+  ThreadPool(const std::string& name, unsigned threads)
       : name_(name.substr(0, 15)),  // the kernel's limit for thread names
         threads_(std::max(threads, 1u)) {}
 

@@ -27,7 +27,7 @@ class LocalObjectStore final : public ObjectStore {
     bool sync = true;            // false: a power cut may lose what put() reported as stored
     size_t max_open_files = 64;  // descriptors kept open for reading; 0: none
     TimeNs stale_temp_ns = TimeNs{3600} * 1'000'000'000;
-    TimeNs stale_upload_ns = TimeNs{7 * 86400} * 1'000'000'000;
+    TimeNs stale_upload_ns = TimeNs{7} * 86400 * 1'000'000'000;
     Random* random = nullptr;  // null: system_random()
   };
 
