@@ -52,6 +52,27 @@ enum class Op : uint8_t {
   kCount,
 };
 
+/// Those that change nothing, so that nothing is half done when they end early.
+constexpr bool asks(Op op) {
+  switch (op) {
+    case Op::kLookup:
+    case Op::kGetattr:
+    case Op::kAccess:
+    case Op::kReadlink:
+    case Op::kRead:
+    case Op::kLseek:
+    case Op::kOpendir:
+    case Op::kReaddir:
+    case Op::kReaddirplus:
+    case Op::kStatfs:
+    case Op::kGetxattr:
+    case Op::kListxattr:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /// What a line of the log says of a request.
 struct Arguments {
   uint64_t ino = 0;

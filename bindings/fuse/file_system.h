@@ -49,7 +49,7 @@ class FileSystem {
     const auto begin = AccessLog::Clock::now();
     int64_t result = 0;
     {
-      const Request request(req, options, as);
+      const Request request(req, options, as, asks(op), interrupts_);
       result = body(request.context());
     }
     if (result == -ECANCELED) result = -EINTR;
@@ -70,6 +70,9 @@ class FileSystem {
   Nodes nodes;
   AccessLog log;
   VirtualFiles virtual_files;
+
+ private:
+  Interrupts interrupts_;
 };
 
 /// For parts of the table: each file adds its own.

@@ -1,7 +1,6 @@
 #include "request.h"
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
 namespace skerry::fuse {
@@ -11,16 +10,9 @@ namespace {
 struct Scratch {
   ~Scratch() { skerry_cancel_free(cancel); }
   skerry_cancel* cancel = nullptr;
-  std::atomic<bool> fired{false};
   std::vector<uint32_t> groups;
 };
 thread_local Scratch scratch;
-
-void on_interrupt(fuse_req_t, void* data) {
-  auto* interrupted = static_cast<Scratch*>(data);
-  interrupted->fired.store(true, std::memory_order_release);
-  skerry_cancel_fire(interrupted->cancel);
-}
 
 /// Asked anew each time: a process may change its groups, and a number may become another's.
 /// Callers in another PID namespace have no number here, so no groups either.
@@ -37,7 +29,13 @@ void read_groups(fuse_req_t req, std::vector<uint32_t>* groups) {
 
 }  // namespace
 
-Request::Request(fuse_req_t req, const Options& options, As as) : req_(req) {
+void Request::on_interrupt(fuse_req_t, void* data) {
+  auto* request = static_cast<Request*>(data);
+  request->interrupts_.interrupted(&request->call_);
+}
+
+Request::Request(fuse_req_t req, const Options& options, As as, bool asks, Interrupts& interrupts)
+    : req_(req), interrupts_(interrupts) {
   const fuse_ctx* caller = fuse_req_ctx(req);
   context_.struct_size = sizeof(context_);
   if (as != As::kRoot) {
@@ -53,16 +51,18 @@ Request::Request(fuse_req_t req, const Options& options, As as) : req_(req) {
   if (scratch.cancel == nullptr) scratch.cancel = skerry_cancel_create();
   if (scratch.cancel == nullptr) return;
   context_.cancel = scratch.cancel;
-  fuse_req_interrupt_func(req, on_interrupt, &scratch);
+  call_.caller = caller->pid;
+  call_.asks = asks;
+  call_.cancel = scratch.cancel;
+  fuse_req_interrupt_func(req, on_interrupt, this);
 }
 
 Request::~Request() {
   if (context_.cancel == nullptr) return;
   fuse_req_interrupt_func(req_, nullptr, nullptr);  // waits for one that is running
-  if (!scratch.fired.load(std::memory_order_acquire)) return;
+  if (!call_.seen || !interrupts_.ended(&call_)) return;
   skerry_cancel_free(scratch.cancel);
   scratch.cancel = nullptr;
-  scratch.fired.store(false, std::memory_order_relaxed);
 }
 
 }  // namespace skerry::fuse

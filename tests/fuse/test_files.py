@@ -1,11 +1,14 @@
 """What files and directories of one mount do."""
 
+import contextlib
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
@@ -334,31 +337,98 @@ def test_many_in_one_directory(mount):
     assert len(os.listdir(mount / "d")) == 4 * 75
 
 
-def test_a_blocked_call_is_interrupted(url, mount):
-    (mount / "f").write_text("x")
+@contextlib.contextmanager
+def no_commits(url):
+    """No commit of a mount gets through."""
     database = sqlite3.connect(url.removeprefix("sqlite://"), isolation_level=None)
-    database.execute("BEGIN IMMEDIATE")  # no commit of the mount gets through
+    database.execute("BEGIN IMMEDIATE")
     try:
-        code = f"""
-import ctypes, os, signal
-libc = ctypes.CDLL(None, use_errno=True)
-signal.signal(signal.SIGALRM, lambda *_: None)
-signal.siginterrupt(signal.SIGALRM, True)
-signal.setitimer(signal.ITIMER_REAL, 0.5)
-assert libc.mkdir({os.fsencode(mount / "d")!r}, 0o755) == -1
-os._exit(ctypes.get_errno())
-"""
-        assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == errno.EINTR
-        # And what cannot be interrupted is at least killed.
-        blocked = subprocess.Popen(["mkdir", mount / "e"])
-        time.sleep(0.5)
-        blocked.kill()
-        assert blocked.wait(10) == -signal.SIGKILL
+        yield
     finally:
         database.execute("ROLLBACK")
         database.close()
-    (mount / "g").mkdir()
-    assert not (mount / "d").exists()
+
+
+@contextlib.contextmanager
+def no_reads(url):
+    """Nobody gets one of the locks of readers, the bytes 123 to 127 of SQLite's shared memory."""
+    with open(url.removeprefix("sqlite://") + "-shm", "r+b") as shared:
+        lock = struct.pack("hhqqhh", fcntl.F_WRLCK, os.SEEK_SET, 123, 5, 0, 0)
+        fcntl.fcntl(shared, 38, lock)  # F_OFD_SETLKW
+        yield
+
+
+def in_program(code, **names):
+    """A program that makes a system call and tells the errno."""
+    setting = "".join(f"{name} = {value!r}\n" for name, value in names.items())
+    return subprocess.Popen([sys.executable, "-c", f"""
+import ctypes, errno, os, signal, time
+libc = ctypes.CDLL(None, use_errno=True)
+def handle(number, again):
+    signal.signal(number, lambda *_: None)
+    signal.siginterrupt(number, True)
+    if number == signal.SIGALRM: signal.setitimer(signal.ITIMER_REAL, 0.2, again)
+{setting}{code}
+"""])
+
+
+def test_handled_signals_do_not_end_calls_that_change_something(url, mount):
+    (mount / "f").write_bytes(b"x" * 100_000)
+    with no_commits(url):
+        blocked = [
+            in_program("""
+handle(signal.SIGALRM, 0.1)
+os._exit(0 if libc.mkdir(path, 0o755) == 0 else ctypes.get_errno())
+""", path=os.fsencode(mount / "d")),
+            in_program("""
+handle(signal.SIGALRM, 0.1)
+fd = os.open(path, os.O_WRONLY)
+os.pwrite(fd, b"y", 0)
+os._exit(0 if libc.fsync(fd) == 0 and libc.close(fd) == 0 else ctypes.get_errno())
+""", path=os.fsencode(mount / "f")),
+        ]
+        time.sleep(1.5)
+        assert [each.poll() for each in blocked] == [None, None]
+    assert [each.wait(20) for each in blocked] == [0, 0]
+    assert (mount / "d").is_dir()
+    assert (mount / "f").read_bytes()[:2] == b"yx"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_who_waits_can_be_killed(url, mount, number):
+    for folder in "ab":  # the kernel lets one at a time change a directory
+        (mount / folder).mkdir()
+    with no_commits(url):
+        plain = in_program("signal.signal(signal.SIGINT, signal.SIG_DFL)\nlibc.mkdir(path, 0o755)",
+                           path=os.fsencode(mount / "a" / "d"))
+        # The kernel tells of the first signal alone, which does not end the call.
+        alarmed = in_program("signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+                             "handle(signal.SIGALRM, 0)\nlibc.mkdir(path, 0o755)",
+                             path=os.fsencode(mount / "b" / "d"))
+        time.sleep(1)
+        assert (plain.poll(), alarmed.poll()) == (None, None)
+        for each in (plain, alarmed):
+            each.send_signal(number)
+            assert each.wait(10) == -number
+    (mount / "c").mkdir()
+    assert [list(below) for _, *below in sorted(os.walk(mount.path))] == [
+        [["a", "b", "c"], []], [[], []], [[], []], [[], []]]
+
+
+def test_who_only_asks_may_give_up(url, mount):
+    with no_reads(url):
+        asking = in_program("""
+handle(signal.SIGINT, 0)
+handle(signal.SIGALRM, 0.1)
+began = time.monotonic()
+assert libc.access(path, 0) == -1
+os._exit(ctypes.get_errno() if time.monotonic() - began > 0.9 else 1)
+""", path=os.fsencode(mount / "nothing"))
+        time.sleep(0.6)
+        assert asking.poll() is None
+        asking.send_signal(signal.SIGINT)
+        assert asking.wait(40) == errno.EINTR  # SQLite itself waits up to ten seconds
+    assert not (mount / "nothing").exists()
 
 
 def test_sqlite_in_the_mount(mount):
