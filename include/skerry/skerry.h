@@ -275,8 +275,11 @@ SKERRY_API int skerry_truncate(skerry_volume* volume, const skerry_context* cont
 
 #define SKERRY_XATTR_CREATE 1  /**< -EEXIST if present */
 #define SKERRY_XATTR_REPLACE 2 /**< -ENODATA if absent */
-/** Names: "user.", "trusted.", "security." + at most 255 bytes in all; values to 64 KiB.
- * flags may add SKERRY_AT_SYMLINK_NOFOLLOW. */
+/** Names: "user.", "trusted.", "security." + at most 255 bytes in all; values to 64 KiB. And the
+ * ACLs of acl(5), "system.posix_acl_access" and "system.posix_acl_default", in Linux's binary form:
+ * they decide permissions, are inherited, and follow the mode and change it. -EINVAL for a
+ * malformed one; an access ACL that says no more than the mode is not kept. flags may add
+ * SKERRY_AT_SYMLINK_NOFOLLOW. */
 SKERRY_API int skerry_setxattr(skerry_volume* volume, const skerry_context* context,
                                const char* path, const char* name, const void* value, size_t size,
                                int flags);

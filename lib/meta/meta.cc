@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "meta/acl_cache.h"
 #include "meta/metadata_cache.h"
 
 namespace skerry::meta {
@@ -48,7 +49,8 @@ Meta::Meta(std::shared_ptr<Store> store, VolumeFormat format, MetaOptions option
       options_(std::move(options)),
       clock_(clock),
       random_(random),
-      cache_(std::make_unique<MetadataCache>(options_.cache_entries, random)) {}
+      cache_(std::make_unique<MetadataCache>(options_.cache_entries, random)),
+      acls_(std::make_unique<AclCache>()) {}
 
 Meta::~Meta() = default;
 

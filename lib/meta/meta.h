@@ -51,6 +51,7 @@ Result<VolumeFormat> read_format(const OpContext& ctx, Store& store);
 bool format_requires_read_only(const VolumeFormat& format);
 
 class MetadataCache;  // ops/../metadata_cache.h: dentries and attributes, see there
+class AclCache;
 
 struct MetaOptions {
   bool read_only = false;
@@ -77,6 +78,7 @@ class Meta {
   Clock& clock() { return clock_; }
   Random& random() { return random_; }
   MetadataCache& cache() { return *cache_; }
+  AclCache& acls() { return *acls_; }
   const VolumeFormat& format() const { return format_; }
   const MetaOptions& options() const { return options_; }
   ClientId client() const { return client_.load(std::memory_order_acquire); }
@@ -136,6 +138,7 @@ class Meta {
   Clock& clock_;
   Random& random_;
   std::unique_ptr<MetadataCache> cache_;
+  std::unique_ptr<AclCache> acls_;
   std::atomic<ClientId> client_{0};
   std::atomic<ObjectId> first_object_{0};
   std::atomic<uint64_t> epoch_{0};

@@ -12,9 +12,12 @@ namespace skerry::meta {
 
 // ---- access.cc: permission checks (path_resolution(7), open(2), chmod(2), chown(2), unlink(2)).
 enum Access : unsigned { kExecute = 1, kWrite = 2, kRead = 4 };
-Status check_access(const Credentials& who, const Attributes& attr, unsigned access);
+/// By the mode, or the access ACL where the file has one: that is read from the store once for each
+/// of the file's versions. EACCES; ESTALE where an ACL had to be read of an inode that is gone.
+Status check_access(const OpContext& ctx, Meta& meta, const Attributes& attr, unsigned access);
 /// For removing or renaming `child` out of `dir`: write and search on dir, and the sticky bit.
-Status check_delete(const Credentials& who, const Attributes& dir, const Attributes& child);
+Status check_delete(const OpContext& ctx, Meta& meta, const Attributes& dir,
+                    const Attributes& child);
 /// EINVAL (empty, NUL or '/' inside), ENAMETOOLONG; "." and ".." are EINVAL here.
 Status check_name(std::string_view name);
 
@@ -87,7 +90,8 @@ struct ListPage {
 Result<ListPage> list(const OpContext& ctx, Meta& meta, Ino dir, std::string_view after,
                       uint32_t limit, bool with_attributes, bool check = true);
 
-// ---- xattr.cc (xattr(7); user.* needs file permissions, trusted.* root, security.* root to set)
+// ---- xattr.cc (xattr(7); user.* needs file permissions, trusted.* root, security.* root to set;
+// system.posix_acl_access and _default are the ACLs: see acl.h, and ops/acl.cc)
 enum class XattrMode { kSet, kCreate, kReplace };
 Status set_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::string_view name,
                  std::string_view value, XattrMode mode);

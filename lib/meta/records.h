@@ -47,6 +47,8 @@ enum class FileType : uint8_t {
 /// Bits of Attributes::flags.
 inline constexpr uint32_t kFlagInline =
     1;  // the data is in the `inline` table, there are no extents
+inline constexpr uint32_t kFlagAccessAcl = 2;   // there is an access ACL: see acl.h
+inline constexpr uint32_t kFlagDefaultAcl = 4;  // directories: new files inherit an ACL
 
 struct Attributes {
   Ino ino = 0;

@@ -114,9 +114,9 @@ AttributeResults find_many(const OpContext& ctx, Volume& volume,
   return results;
 }
 
-Status may_read(const OpContext& ctx, const meta::Attributes& attr) {
+Status may_read(const OpContext& ctx, Volume& volume, const meta::Attributes& attr) {
   if (attr.is_dir()) return Error(EISDIR, "a directory has no data");
-  SKERRY_TRY(meta::check_access(ctx.credentials, attr, meta::kRead));
+  SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kRead));
   if (attr.type != FileType::kRegular) return Error(ENXIO, "not a regular file");
   return {};
 }
@@ -144,7 +144,7 @@ Result<meta::Ino> target_of(const OpContext& ctx, Volume& volume, Parents& paren
                   open_file(ctx, volume, nullptr, path, O_WRONLY | O_CREAT, request.mode));
     return handle->ino();
   }
-  SKERRY_TRY(meta::check_access(ctx.credentials, found.attr, meta::kWrite));
+  SKERRY_TRY(meta::check_access(ctx, volume.meta(), found.attr, meta::kWrite));
   if ((found.attr.mode & 06000) != 0 && !ctx.credentials.is_root()) {
     // Cutting the file drops the set-id bits, which replacing its contents would keep.
     SKERRY_TRY(volume.files().peek(found.attr.ino)->truncate(ctx, 0, 06000));
@@ -228,7 +228,7 @@ std::vector<Result<std::unique_ptr<Handle>>> open_many(const OpContext& ctx, Vol
 Result<uint64_t> read_file(const OpContext& ctx, Volume& volume, std::string_view path,
                            MutableBytes out) {
   SKERRY_ASSIGN(meta::Attributes attr, stat(ctx, volume, nullptr, path, Lookup{}));
-  SKERRY_TRY(may_read(ctx, attr));
+  SKERRY_TRY(may_read(ctx, volume, attr));
   const size_t wanted = static_cast<size_t>(std::min<uint64_t>(out.size(), attr.length));
   if (wanted == 0) return attr.length;
   SKERRY_ASSIGN(size_t got,
@@ -250,7 +250,7 @@ void read_many(const OpContext& ctx, Volume& volume, std::vector<ReadRequest>& r
   std::vector<std::shared_ptr<data::OpenInode>> inodes(requests.size());
   for (size_t p = 0; p < path_requests.size(); p++) {
     ReadRequest& request = requests[path_requests[p]];
-    Status allowed = found[p].ok() ? may_read(ctx, *found[p]) : Status(found[p].error());
+    Status allowed = found[p].ok() ? may_read(ctx, volume, *found[p]) : Status(found[p].error());
     if (allowed.ok()) {
       inodes[path_requests[p]] = volume.files().peek(found[p]->ino);
     } else {

@@ -40,7 +40,7 @@ Status may_open(const OpContext& ctx, Volume& volume, const meta::Attributes& at
   unsigned access = 0;
   if (mode == O_RDONLY || mode == O_RDWR) access |= meta::kRead;
   if (wants_write(flags)) access |= meta::kWrite;
-  SKERRY_TRY(meta::check_access(ctx.credentials, attr, access));
+  SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, access));
   if (attr.type != FileType::kRegular && attr.type != FileType::kDirectory) {
     return Error(ENXIO, "a fifo, socket or device has no peer inside a volume");
   }

@@ -68,7 +68,7 @@ Status set_length(const OpContext& ctx, Volume& volume, Ino ino, uint64_t length
   SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
   if (attr.is_dir()) return Error(EISDIR, "a directory");
   if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
-  SKERRY_TRY(meta::check_access(ctx.credentials, attr, meta::kWrite));
+  SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kWrite));
   if (length > static_cast<uint64_t>(INT64_MAX)) return Error(EINVAL, "a length above 2^63");
   if (length > meta::kMaxFileSize) return Error(EFBIG, "a file holds at most 2^57 bytes");
   const uint32_t clear_mode = ctx.credentials.is_root() ? 0 : 06000;
@@ -99,7 +99,7 @@ Status inode_access(const OpContext& ctx, Volume& volume, Ino ino, unsigned mode
   SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
   const bool special = attr.type != FileType::kRegular && !attr.is_dir();
   if ((mode & meta::kWrite) != 0 && !special) SKERRY_TRY(volume.check_writable());
-  return meta::check_access(ctx.credentials, attr, mode);
+  return meta::check_access(ctx, volume.meta(), attr, mode);
 }
 
 Result<Attributes> inode_set(const OpContext& ctx, Volume& volume, Ino ino,

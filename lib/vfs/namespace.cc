@@ -134,7 +134,7 @@ Status access(const OpContext& ctx, Volume& volume, const Handle* at, std::strin
   SKERRY_ASSIGN(meta::Attributes attr, find(ctx, volume, at, path, how));
   const bool special = attr.type != FileType::kRegular && !attr.is_dir();
   if ((mode & meta::kWrite) != 0 && !special) SKERRY_TRY(volume.check_writable());
-  return meta::check_access(ctx.credentials, attr, mode);
+  return meta::check_access(ctx, volume.meta(), attr, mode);
 }
 
 Status mkdir(const OpContext& ctx, Volume& volume, const Handle* at, std::string_view path,
@@ -306,7 +306,7 @@ Status truncate(const OpContext& ctx, Volume& volume, std::string_view path, uin
   if (attr.is_dir()) return Error(EISDIR, "a directory");
   if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
   SKERRY_TRY(volume.check_writable());
-  SKERRY_TRY(meta::check_access(ctx.credentials, attr, meta::kWrite));
+  SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kWrite));
   if (length > static_cast<uint64_t>(INT64_MAX)) return Error(EINVAL, "a length above 2^63");
   if (length > meta::kMaxFileSize) return Error(EFBIG, "a file holds at most 2^57 bytes");
   volume.heartbeat_if_due();
@@ -328,7 +328,7 @@ Result<Listing> open_listing(const OpContext& ctx, Volume& volume, std::string_v
                              std::string_view after, bool with_attributes) {
   SKERRY_ASSIGN(meta::Attributes attr, find(ctx, volume, nullptr, path, Lookup{}));
   if (!attr.is_dir()) return Error(ENOTDIR, "not a directory");
-  SKERRY_TRY(meta::check_access(ctx.credentials, attr, meta::kRead));
+  SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kRead));
   return Listing(attr.ino, after, with_attributes);
 }
 

@@ -75,9 +75,9 @@ Result<Attributes> link(const OpContext& ctx, Meta& meta, Ino ino, Ino dir, std:
     if (named && home.table == Table::kOrphan) return Error(ENOENT, "the file was removed");
     std::optional<CachedAttributes> parent;
     if (seen.homes[1]) parent = CachedAttributes{seen.homes[1]->attr};
-    SKERRY_TRY(check_directory(ctx, parent));
+    SKERRY_TRY(check_directory(ctx, meta, parent));
     if (seen.records[0]) return Error(EEXIST);
-    SKERRY_TRY(check_access(ctx.credentials, parent->attr, kWrite | kExecute));
+    SKERRY_TRY(check_access(ctx, meta, parent->attr, kWrite | kExecute));
     if (home.attr.is_dir()) return Error(EPERM, "directories have one name");
     if (home.attr.nlink >= kMaxLinks) return Error(EMLINK);
 

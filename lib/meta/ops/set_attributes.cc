@@ -26,17 +26,21 @@ Status check_owner(const Credentials& who, const Attributes& attr, const SetAttr
 }
 
 /// utimensat(2): both times "now" needs write permission, anything else ownership.
-Status check_times(const Credentials& who, const Attributes& attr, const SetAttributes& set) {
+Status check_times(const OpContext& ctx, Meta& meta, const Attributes& attr,
+                   const SetAttributes& set) {
+  const Credentials& who = ctx.credentials;
   if (who.is_root() || who.uid == attr.uid) return {};
-  if (set.atime_now && set.mtime_now) return check_access(who, attr, kWrite);
+  if (set.atime_now && set.mtime_now) return check_access(ctx, meta, attr, kWrite);
   return not_owner();
 }
 
-Status check_change(const Credentials& who, const Attributes& attr, const SetAttributes& set) {
+Status check_change(const OpContext& ctx, Meta& meta, const Attributes& attr,
+                    const SetAttributes& set) {
+  const Credentials& who = ctx.credentials;
   if (set.mode) SKERRY_TRY(check_mode(who, attr));
   if (set.uid || set.gid) SKERRY_TRY(check_owner(who, attr, set));
   if (set.atime_ns || set.mtime_ns || set.atime_now || set.mtime_now) {
-    SKERRY_TRY(check_times(who, attr, set));
+    SKERRY_TRY(check_times(ctx, meta, attr, set));
   }
   return {};
 }
@@ -88,7 +92,7 @@ Result<Attributes> set_attributes(const OpContext& ctx, Meta& meta, Ino ino,
     const MetadataCache::Ticket ticket = cache.ticket(meta.store());
     SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, attempts.source(), true));
     const Attributes& attr = seen.attr;
-    SKERRY_TRY(check_change(ctx.credentials, attr, set));
+    SKERRY_TRY(check_change(ctx, meta, attr, set));
     const Attributes after = attributes_after(ctx.credentials, attr, set, meta.now_ns());
     Patch patch;
     patch.ino = ino;

@@ -1,3 +1,4 @@
+#include "meta/ops/acl.h"
 #include "meta/ops/common.h"
 
 namespace skerry::meta {
@@ -32,13 +33,14 @@ Result<Space> space_of(std::string_view name) {
   } else if (strip("security.", &name)) {
     space = Space::kSecurity;
   } else {
-    return Error(EOPNOTSUPP, "attributes are in user., trusted. or security.");
+    return Error(EOPNOTSUPP, "attributes are in user., trusted. or security., or are ACLs");
   }
   if (name.empty()) return Error(EINVAL, "nothing after the attribute's namespace");
   return space;
 }
 
-Status may_write(const Credentials& who, const Attributes& attr, Space space) {
+Status may_write(const OpContext& ctx, Meta& meta, const Attributes& attr, Space space) {
+  const Credentials& who = ctx.credentials;
   if (space != Space::kUser) {
     return who.is_root() ? Status() : Error(EPERM, "only root sets such attributes");
   }
@@ -49,14 +51,14 @@ Status may_write(const Credentials& who, const Attributes& attr, Space space) {
   if (sticky_dir && !who.is_root() && who.uid != attr.uid) {
     return Error(EPERM, "the sticky directory is not the caller's");
   }
-  return check_access(who, attr, kWrite);
+  return check_access(ctx, meta, attr, kWrite);
 }
 
-Status may_read(const Credentials& who, const Attributes& attr, Space space) {
+Status may_read(const OpContext& ctx, Meta& meta, const Attributes& attr, Space space) {
   if (space == Space::kSecurity) return {};
-  if (space == Space::kTrusted) return who.is_root() ? Status() : Error(ENODATA);
+  if (space == Space::kTrusted) return ctx.credentials.is_root() ? Status() : Error(ENODATA);
   if (attr.type != FileType::kRegular && !attr.is_dir()) return Error(ENODATA);
-  return check_access(who, attr, kRead);
+  return check_access(ctx, meta, attr, kRead);
 }
 
 void touch_inode(Meta& meta, Ino ino, Change* change) {
@@ -81,10 +83,12 @@ Status apply(const OpContext& ctx, Meta& meta, Ino ino, Change* change, int conf
 
 Status set_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::string_view name,
                  std::string_view value, XattrMode mode) {
+  // As Linux does, whatever the mode.
+  if (auto kind = acl_kind(name)) return internal::set_acl(ctx, meta, ino, *kind, value);
   SKERRY_ASSIGN(Space space, space_of(name));
   if (value.size() > kMaxXattrValueBytes) return Error(E2BIG, "a value of more than 64 KiB");
   SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, false));
-  SKERRY_TRY(may_write(ctx.credentials, seen.attr, space));
+  SKERRY_TRY(may_write(ctx, meta, seen.attr, space));
   Change change(meta);
   const Key key = xattr_key(ino, name);
   if (mode == XattrMode::kCreate) change.expect(ExpectAbsent{key});
@@ -95,9 +99,10 @@ Status set_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::string_view nam
 }
 
 Result<std::string> get_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::string_view name) {
+  if (auto kind = acl_kind(name)) return internal::get_acl(ctx, meta, ino, *kind);
   SKERRY_ASSIGN(Space space, space_of(name));
   SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, false));
-  SKERRY_TRY(may_read(ctx.credentials, seen.attr, space));
+  SKERRY_TRY(may_read(ctx, meta, seen.attr, space));
   ReadRequest request;
   request.keys.push_back(xattr_key(ino, name));
   SKERRY_ASSIGN(ReadResult found, meta.store().read(ctx, request));
@@ -133,9 +138,10 @@ Result<std::vector<std::string>> list_xattrs(const OpContext& ctx, Meta& meta, I
 }
 
 Status remove_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::string_view name) {
+  if (auto kind = acl_kind(name)) return internal::set_acl(ctx, meta, ino, *kind, {});
   SKERRY_ASSIGN(Space space, space_of(name));
   SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, false));
-  SKERRY_TRY(may_write(ctx.credentials, seen.attr, space));
+  SKERRY_TRY(may_write(ctx, meta, seen.attr, space));
   Change change(meta);
   const Key key = xattr_key(ino, name);
   change.expect(ExpectExists{key});
