@@ -5,7 +5,7 @@ set -euo pipefail
 build=(g++ cmake ninja-build pkg-config libboost1.81-dev libsqlite3-dev nlohmann-json3-dev
        libcli11-dev libfuse3-dev python3)
 test=(catch2 python3-pytest python3-venv python3-pip clang libclang-rt-14-dev clang-format
-      sqlite3 binutils fuse3 acl)
+      sqlite3 binutils fuse3 acl attr e2fsprogs libcap2-bin)
 want=("${build[@]}")
 [ "${1:-test}" = build ] || want+=("${test[@]}")
 missing=()

@@ -79,6 +79,11 @@ typedef struct skerry_timespec {
 #define SKERRY_UTIME_NOW ((int32_t)0x3fffffff)  /**< set to the current time */
 #define SKERRY_UTIME_OMIT ((int32_t)0x3ffffffe) /**< leave alone */
 
+/** The file has neither extended attributes nor ACLs: nobody needs to ask for them. */
+#define SKERRY_ATTR_NO_XATTRS 0x1u
+#define SKERRY_ATTR_IMMUTABLE 0x10u /**< nobody changes it: FS_IMMUTABLE_FL of chattr(1) +i */
+#define SKERRY_ATTR_APPEND 0x20u    /**< it only grows: FS_APPEND_FL of chattr(1) +a */
+
 /** Attributes of a file: what stat(2) and statx(2) tell. */
 struct skerry_stat {
   uint64_t ino;     /**< inode number; never used twice in a volume */
@@ -87,11 +92,11 @@ struct skerry_stat {
   uint32_t nlink;   /**< names; directories: 2 + subdirectories */
   uint32_t uid;
   uint32_t gid;
-  uint64_t rdev;     /**< devices: as given to skerry_mknod */
-  uint64_t size;     /**< bytes; symlinks: of the target */
-  uint64_t blocks;   /**< of 512 bytes: size rounded up (holes are counted) */
-  uint32_t blksize;  /**< preferred size of reads and writes, bytes */
-  uint32_t reserved; /**< 0 */
+  uint64_t rdev;       /**< devices: as given to skerry_mknod */
+  uint64_t size;       /**< bytes; symlinks: of the target */
+  uint64_t blocks;     /**< of 512 bytes: size rounded up (holes are counted) */
+  uint32_t blksize;    /**< preferred size of reads and writes, bytes */
+  uint32_t attributes; /**< SKERRY_ATTR_..., as stx_attributes of statx(2) */
   skerry_timespec atime;
   skerry_timespec mtime;
   skerry_timespec ctime;
@@ -264,6 +269,16 @@ SKERRY_API int skerry_lchown(skerry_volume* volume, const skerry_context* contex
 SKERRY_API int skerry_fchownat(skerry_volume* volume, const skerry_context* context,
                                skerry_file* at, const char* path, uint32_t uid, uint32_t gid,
                                int flags);
+/** Sets the inode flags of a file or directory to `flags`, SKERRY_ATTR_IMMUTABLE and
+ * SKERRY_ATTR_APPEND, which have the values of FS_IMMUTABLE_FL and FS_APPEND_FL; root alone changes
+ * them (-EPERM). skerry_stat.attributes tells them. What they forbid, also to root, is -EPERM as
+ * chattr(1) says: an immutable file is not opened for writing, nor changed, linked, renamed or
+ * removed, and nothing is added to or removed from an immutable directory; an append-only file is
+ * written with O_APPEND alone and from an append-only directory nothing is removed. Who has a file
+ * open goes on writing to it. -ENOTSUP for other flags and other types of file. */
+SKERRY_API int skerry_setflags(skerry_volume* volume, const skerry_context* context,
+                               const char* path, uint32_t flags);
+SKERRY_API int skerry_fsetflags(skerry_file* file, const skerry_context* context, uint32_t flags);
 /** times: {access, modification}, NULL for now; SKERRY_UTIME_NOW and _OMIT in nsec. */
 SKERRY_API int skerry_utimens(skerry_volume* volume, const skerry_context* context,
                               const char* path, const skerry_timespec times[2]);
@@ -421,6 +436,7 @@ SKERRY_API int skerry_inode_access(skerry_volume* volume, const skerry_context* 
 #define SKERRY_SET_SIZE 8u
 #define SKERRY_SET_ATIME 16u
 #define SKERRY_SET_MTIME 32u
+#define SKERRY_SET_FLAGS 64u /**< inode flags, see skerry_setflags */
 /** Attributes to set: those that `valid` names, SKERRY_SET_... */
 struct skerry_setattr {
   uint32_t struct_size;
@@ -428,7 +444,7 @@ struct skerry_setattr {
   uint32_t mode; /**< permission bits, 07777 */
   uint32_t uid;
   uint32_t gid;
-  uint32_t reserved;     /**< 0 */
+  uint32_t flags;        /**< inode flags */
   uint64_t size;         /**< bytes, as truncate(2) */
   skerry_timespec atime; /**< SKERRY_UTIME_NOW and _OMIT in nsec */
   skerry_timespec mtime;

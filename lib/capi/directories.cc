@@ -68,7 +68,7 @@ int skerry_readdir(skerry_dir* dir, const skerry_context* context, struct skerry
                     to.type = type_bits(from.attr.type);
                     to.stat = {};
                     if (dir->listing.with_attributes()) {
-                      fill_stat(from.attr, state.volume->format().block_bytes, &to.stat);
+                      fill_stat(from.attr, *state.volume, &to.stat);
                     }
                   }
                   return static_cast<int64_t>(listed.count);

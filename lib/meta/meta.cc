@@ -47,6 +47,8 @@ Meta::Meta(std::shared_ptr<Store> store, VolumeFormat format, MetaOptions option
     : store_(std::move(store)),
       format_(std::move(format)),
       options_(std::move(options)),
+      keeps_file_flags_(std::ranges::find(format_.read_only_compatible, kFeatureFileFlags) !=
+                        format_.read_only_compatible.end()),
       clock_(clock),
       random_(random),
       cache_(std::make_unique<MetadataCache>(options_.cache_entries, random)),

@@ -12,10 +12,12 @@ namespace skerry::meta {
 
 // ---- access.cc: permission checks (path_resolution(7), open(2), chmod(2), chown(2), unlink(2)).
 enum Access : unsigned { kExecute = 1, kWrite = 2, kRead = 4 };
-/// By the mode, or the access ACL where the file has one: that is read from the store once for each
-/// of the file's versions. EACCES; ESTALE where an ACL had to be read of an inode that is gone.
+/// Immutable files are written by nobody (EPERM). Otherwise by the mode, or the access ACL where
+/// the file has one: that is read from the store once for each of the file's versions. EACCES;
+/// ESTALE where an ACL had to be read of an inode that is gone.
 Status check_access(const OpContext& ctx, Meta& meta, const Attributes& attr, unsigned access);
-/// For removing or renaming `child` out of `dir`: write and search on dir, and the sticky bit.
+/// For removing or renaming `child` out of `dir`: write and search on dir, the sticky bit, and that
+/// neither's inode flags forbid it.
 Status check_delete(const OpContext& ctx, Meta& meta, const Attributes& dir,
                     const Attributes& child);
 /// EINVAL (empty, NUL or '/' inside), ENAMETOOLONG; "." and ".." are EINVAL here.
@@ -72,6 +74,7 @@ struct SetAttributes {
   std::optional<uint32_t> mode, uid, gid;
   std::optional<TimeNs> atime_ns, mtime_ns;
   bool atime_now = false, mtime_now = false;  // UTIME_NOW: needs only write permission
+  std::optional<uint32_t> inode_flags;        // of kInodeFlags; root alone changes them
 };
 Result<Attributes> set_attributes(const OpContext& ctx, Meta& meta, Ino ino,
                                   const SetAttributes& set);
@@ -147,7 +150,8 @@ Result<Attributes> truncate(const OpContext& ctx, Meta& meta, Ino ino, uint64_t 
 /// and clipped to EOF): copy_file_range(2) without copying. EINVAL where the ranges overlap in one
 /// file. EAGAIN as for write_data. Counts references. EXDEV is never returned.
 Result<DataWritten> copy_extents(const OpContext& ctx, Meta& meta, Ino from, uint64_t from_offset,
-                                 Ino to, uint64_t to_offset, uint64_t length);
+                                 Ino to, uint64_t to_offset, uint64_t length,
+                                 uint32_t clear_mode = 0);
 /// Replaces what a compaction read: extent records of (ino, chunk) with seq <= last_seq, `count` of
 /// them, by one record `replacement` at last_seq; objects no longer referred to become garbage.
 /// False: something else changed meanwhile; nothing was done.

@@ -145,6 +145,9 @@ Result<meta::Ino> target_of(const OpContext& ctx, Volume& volume, Parents& paren
     return handle->ino();
   }
   SKERRY_TRY(meta::check_access(ctx, volume.meta(), found.attr, meta::kWrite));
+  if ((found.attr.flags & meta::kFlagAppendOnly) != 0) {
+    return Error(EPERM, "the file is append-only");
+  }
   if ((found.attr.mode & 06000) != 0 && !ctx.credentials.is_root()) {
     // Cutting the file drops the set-id bits, which replacing its contents would keep.
     SKERRY_TRY(volume.files().peek(found.attr.ino)->truncate(ctx, 0, 06000));

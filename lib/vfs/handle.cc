@@ -41,6 +41,16 @@ Status may_open(const OpContext& ctx, Volume& volume, const meta::Attributes& at
   if (mode == O_RDONLY || mode == O_RDWR) access |= meta::kRead;
   if (wants_write(flags)) access |= meta::kWrite;
   SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, access));
+  const Credentials& who = ctx.credentials;
+  if ((flags & O_NOATIME) != 0 && !who.is_root() && who.uid != attr.uid) {
+    return Error(EPERM, "O_NOATIME is for the owner and root");
+  }
+  if ((attr.flags & meta::kFlagAppendOnly) != 0) {
+    const bool elsewhere = mode != O_RDONLY && (flags & O_APPEND) == 0;
+    if (elsewhere || (flags & O_TRUNC) != 0) {
+      return Error(EPERM, "an append-only file is written with O_APPEND and never cut");
+    }
+  }
   if (attr.type != FileType::kRegular && attr.type != FileType::kDirectory) {
     return Error(ENXIO, "a fifo, socket or device has no peer inside a volume");
   }

@@ -69,6 +69,8 @@ class Handle {
 
  private:
   uint32_t cleared_mode(const OpContext& ctx) const;
+  /// EPERM where the file has one of these inode flags by now.
+  Status refuse(const OpContext& ctx, uint32_t inode_flags);
   Status written(const OpContext& ctx, Status result);
   Status told(Status flushed);
 

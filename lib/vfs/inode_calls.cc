@@ -69,6 +69,7 @@ Status set_length(const OpContext& ctx, Volume& volume, Ino ino, uint64_t length
   if (attr.is_dir()) return Error(EISDIR, "a directory");
   if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
   SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kWrite));
+  if ((attr.flags & meta::kFlagAppendOnly) != 0) return Error(EPERM, "the file is append-only");
   if (length > static_cast<uint64_t>(INT64_MAX)) return Error(EINVAL, "a length above 2^63");
   if (length > meta::kMaxFileSize) return Error(EFBIG, "a file holds at most 2^57 bytes");
   const uint32_t clear_mode = ctx.credentials.is_root() ? 0 : 06000;
@@ -113,7 +114,7 @@ Result<Attributes> inode_set(const OpContext& ctx, Volume& volume, Ino ino,
   }
   if (length) SKERRY_TRY(set_length(ctx, volume, ino, *length));
   const bool more = set.mode || set.uid || set.gid || set.atime_ns || set.mtime_ns ||
-                    set.atime_now || set.mtime_now;
+                    set.atime_now || set.mtime_now || set.inode_flags;
   if (more) SKERRY_TRY(set_attributes(ctx, volume, ino, set));
   return inode_stat(ctx, volume, ino);
 }

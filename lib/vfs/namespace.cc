@@ -307,6 +307,7 @@ Status truncate(const OpContext& ctx, Volume& volume, std::string_view path, uin
   if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
   SKERRY_TRY(volume.check_writable());
   SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kWrite));
+  if ((attr.flags & meta::kFlagAppendOnly) != 0) return Error(EPERM, "the file is append-only");
   if (length > static_cast<uint64_t>(INT64_MAX)) return Error(EINVAL, "a length above 2^63");
   if (length > meta::kMaxFileSize) return Error(EFBIG, "a file holds at most 2^57 bytes");
   volume.heartbeat_if_due();

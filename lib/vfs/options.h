@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "meta/ops.h"
 
 namespace skerry::vfs {
 

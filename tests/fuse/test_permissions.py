@@ -1,4 +1,4 @@
-"""Access control lists through a mount, set and shown with the tools people use."""
+"""ACLs, capabilities and inode flags through a mount, with the tools people use."""
 
 import errno
 import os
@@ -148,3 +148,195 @@ def test_cached_acls_follow_within_a_second(mounted):
     wait_until(
         lambda: as_nobody(os.open, a / "f", os.O_RDONLY) == errno.EACCES, what="and its removal"
     )
+
+
+# ---- capabilities and the set-id bits
+
+CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")  # cap_net_bind_service+ep
+
+
+def has_capability(path):
+    return "security.capability" in os.listxattr(path)
+
+
+def test_capabilities_go_with_a_write(mount):
+    file = mount / "f"
+    file.write_text("text")
+    os.chmod(file, 0o755)
+
+    def give():
+        run("setcap", "cap_net_bind_service+ep", file)
+        assert os.getxattr(file, "security.capability")[:8] == CAPABILITY[:8]
+
+    def write():
+        fd = os.open(file, os.O_WRONLY)
+        os.write(fd, b"x")
+        os.close(fd)
+
+    give()
+    assert "cap_net_bind_service" in run("getcap", file)
+    write()
+    assert not has_capability(file)
+    assert run("getcap", file) == ""
+    for change in (
+        lambda: os.truncate(file, 1),
+        lambda: file.write_text("whole"),
+        lambda: os.chown(file, 5, 5),
+        lambda: run("sh", "-c", f"echo more >>{file}"),
+        lambda: run("fallocate", "-p", "-o", "0", "-l", "2", file),
+    ):
+        give()
+        change()
+        assert not has_capability(file)
+    give()
+    os.chmod(file, 0o700)
+    os.utime(file)
+    assert has_capability(file)
+    assert as_nobody(os.setxattr, file, "security.capability", CAPABILITY) == errno.EPERM
+
+
+def test_set_group_id_without_group_execution_stays(mount):
+    file = mount / "f"
+    file.write_text("text")
+
+    def write():
+        fd = os.open(file, os.O_WRONLY)
+        os.write(fd, b"x")
+        os.close(fd)
+
+    for before, after in ((0o6777, 0o777), (0o6767, 0o2767), (0o2666, 0o2666)):
+        os.chown(file, 65534, 65534)
+        os.chmod(file, before)
+        assert as_nobody(write) == 0
+        assert mode_of(file) == after
+
+
+def test_namespaces(mount):
+    (mount / "f").write_text("")
+    os.chmod(mount / "f", 0o666)
+    os.symlink("f", mount / "l")
+    os.mkfifo(mount / "p")
+    os.mkdir(mount / "sticky")
+    os.chmod(mount / "sticky", 0o1777)
+
+    def errno_of(name, path, follow=True):
+        try:
+            os.setxattr(path, name, b"1", follow_symlinks=follow)
+        except OSError as error:
+            return error.errno
+        return 0
+
+    assert errno_of("user.a", mount / "f") == 0
+    assert errno_of("user.a", mount / "p") == errno.EPERM
+    assert errno_of("user.a", mount / "l", follow=False) == errno.EPERM
+    assert errno_of("trusted.a", mount / "l", follow=False) == 0
+    assert errno_of("trusted.a", mount / "f") == 0
+    assert errno_of("security.a", mount / "f") == 0
+    assert errno_of("system.a", mount / "f") == errno.EOPNOTSUPP
+    assert errno_of("other.a", mount / "f") == errno.EOPNOTSUPP
+    assert sorted(os.listxattr(mount / "f")) == ["security.a", "trusted.a", "user.a"]
+    assert as_nobody(os.setxattr, mount / "f", "user.b", b"1") == 0
+    assert as_nobody(os.setxattr, mount / "f", "trusted.b", b"1") == errno.EPERM
+    assert as_nobody(os.getxattr, mount / "f", "trusted.a") == errno.ENODATA
+    assert as_nobody(os.getxattr, mount / "f", "security.a") == 0
+    assert as_nobody(os.setxattr, mount / "sticky", "user.a", b"1") == errno.EPERM
+    assert "trusted.a" not in run("getfattr", "-m-", mount / "f", user=1000)
+
+
+# ---- inode flags
+
+
+def flags_of(path):
+    return set(run("lsattr", "-d", path).split()[0]) - {"-"}
+
+
+def errno_of(action, *arguments):
+    try:
+        action(*arguments)
+    except OSError as error:
+        return error.errno
+    return 0
+
+
+def test_chattr_immutable(mount):
+    file = mount / "f"
+    file.write_text("text")
+    assert flags_of(file) == set()
+    run("chattr", "+i", file)
+    assert flags_of(file) == {"i"}
+    for action in (
+        lambda: open(file, "a"),
+        lambda: open(file, "r+"),
+        lambda: open(file, "w"),
+        lambda: os.truncate(file, 0),
+        lambda: os.unlink(file),
+        lambda: os.rename(file, mount / "g"),
+        lambda: os.link(file, mount / "g"),
+        lambda: os.chmod(file, 0o600),
+        lambda: os.chown(file, 1, 1),
+        lambda: os.utime(file),
+        lambda: os.utime(file, (1, 1)),
+        lambda: os.setxattr(file, "user.a", b"1"),
+    ):
+        assert errno_of(action) == errno.EPERM
+    run("setfacl", "-m", "u:1:r", file, status=1)
+    assert file.read_text() == "text"
+    assert run("chattr", "-i", file, user=1000, status=1) == ""
+    run("chattr", "-i", file)
+    file.write_text("other")
+    os.unlink(file)
+
+
+def test_chattr_append_only(mount):
+    file = mount / "log"
+    file.write_text("one\n")
+    run("chattr", "+a", file)
+    assert flags_of(file) == {"a"}
+    assert errno_of(lambda: open(file, "r+")) == errno.EPERM
+    assert errno_of(lambda: open(file, "w")) == errno.EPERM
+    assert errno_of(lambda: os.truncate(file, 0)) == errno.EPERM
+    assert errno_of(lambda: os.unlink(file)) == errno.EPERM
+    with open(file, "a") as log:
+        log.write("two\n")
+        log.flush()
+        assert errno_of(lambda: os.ftruncate(log.fileno(), 0)) == errno.EPERM
+    assert file.read_text() == "one\ntwo\n"
+    os.utime(file)
+    run("chattr", "-a", file)
+    os.unlink(file)
+
+
+def test_chattr_directories(mount):
+    directory = mount / "d"
+    directory.mkdir()
+    (directory / "f").write_text("")
+    run("chattr", "+i", directory)
+    assert flags_of(directory) == {"i"}
+    assert errno_of(lambda: (directory / "g").write_text("")) == errno.EPERM
+    assert errno_of(os.mkdir, directory / "s") == errno.EPERM
+    assert errno_of(os.unlink, directory / "f") == errno.EPERM
+    assert errno_of(os.rmdir, directory) == errno.EPERM
+    (directory / "f").write_text("what is in it may change")
+    run("chattr", "-i", "+a", directory)
+    (directory / "g").write_text("")
+    assert errno_of(os.unlink, directory / "g") == errno.EPERM
+    assert errno_of(os.rename, directory / "g", mount / "g") == errno.EPERM
+    run("chattr", "-a", directory)
+    os.rename(directory / "g", mount / "g")
+
+
+def test_chattr_between_mounts(two):
+    a, b = two
+    (a / "f").write_text("text")
+    run("chattr", "+i", a / "f")
+    assert flags_of(b / "f") == {"i"}
+    assert errno_of(lambda: open(b / "f", "a")) == errno.EPERM
+    assert errno_of(os.unlink, b / "f") == errno.EPERM
+    run("chattr", "-i", b / "f")
+    os.unlink(a / "f")
+
+
+def test_other_flags_are_refused(mount):
+    (mount / "f").write_text("")
+    run("chattr", "+S", mount / "f", status=1)
+    assert flags_of(mount / "f") == set()

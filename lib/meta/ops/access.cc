@@ -29,6 +29,9 @@ Status check_acl(const OpContext& ctx, Meta& meta, const Attributes& attr, unsig
 }  // namespace
 
 Status check_access(const OpContext& ctx, Meta& meta, const Attributes& attr, unsigned access) {
+  if ((access & kWrite) != 0 && (attr.flags & kFlagImmutable) != 0) {
+    return Error(EPERM, "the file is immutable");
+  }
   const Credentials& who = ctx.credentials;
   if (who.is_root()) {
     // Root may do anything but run a file that nobody may run.
@@ -44,10 +47,14 @@ Status check_access(const OpContext& ctx, Meta& meta, const Attributes& attr, un
 Status check_delete(const OpContext& ctx, Meta& meta, const Attributes& dir,
                     const Attributes& child) {
   SKERRY_TRY(check_access(ctx, meta, dir, kWrite | kExecute));
+  if ((dir.flags & kFlagAppendOnly) != 0) return Error(EPERM, "the directory is append-only");
   const Credentials& who = ctx.credentials;
   const bool sticky = (dir.mode & internal::kSticky) != 0;
   if (sticky && !who.is_root() && who.uid != child.uid && who.uid != dir.uid) {
     return Error(EPERM, "the directory is sticky and neither it nor the file is the caller's");
+  }
+  if ((child.flags & kInodeFlags) != 0) {
+    return Error(EPERM, "the file is immutable or append-only");
   }
   return {};
 }

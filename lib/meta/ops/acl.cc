@@ -47,6 +47,9 @@ Status may_set(const OpContext& ctx, const Attributes& attr, AclKind kind, const
   if (kind == AclKind::kDefault && !attr.is_dir() && !acl.empty()) {
     return Error(EACCES, "only directories have a default ACL");
   }
+  if ((attr.flags & kInodeFlags) != 0) {
+    return Error(EPERM, "the file is immutable or append-only");
+  }
   if (!ctx.credentials.is_root() && ctx.credentials.uid != attr.uid) {
     return Error(EPERM, "only the owner or root may set an ACL");
   }

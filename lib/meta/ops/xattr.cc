@@ -39,8 +39,16 @@ Result<Space> space_of(std::string_view name) {
   return space;
 }
 
+/// False where the attributes tell that there is no xattr but perhaps ACLs.
+bool may_have_any(const Meta& meta, const Attributes& attr) {
+  return (attr.flags & kFlagXattrs) != 0 || !meta.keeps_file_flags();
+}
+
 Status may_write(const OpContext& ctx, Meta& meta, const Attributes& attr, Space space) {
   const Credentials& who = ctx.credentials;
+  if ((attr.flags & kInodeFlags) != 0) {
+    return Error(EPERM, "the file is immutable or append-only");
+  }
   if (space != Space::kUser) {
     return who.is_root() ? Status() : Error(EPERM, "only root sets such attributes");
   }
@@ -61,11 +69,11 @@ Status may_read(const OpContext& ctx, Meta& meta, const Attributes& attr, Space 
   return check_access(ctx, meta, attr, kRead);
 }
 
-void touch_inode(Meta& meta, Ino ino, Change* change) {
+Patch touched(Meta& meta, Ino ino) {
   Patch patch;
   patch.ino = ino;
   patch.max_ctime_ns = meta.now_ns();
-  change->add(std::move(patch));
+  return patch;
 }
 
 /// Commits; `conflict` is the error if the first expectation does not hold.
@@ -94,7 +102,9 @@ Status set_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::string_view nam
   if (mode == XattrMode::kCreate) change.expect(ExpectAbsent{key});
   if (mode == XattrMode::kReplace) change.expect(ExpectExists{key});
   change.put(XattrRecord{ino, std::string(name), std::string(value)});
-  touch_inode(meta, ino, &change);
+  Patch patch = touched(meta, ino);
+  patch.set_flags = kFlagXattrs | (name == kCapabilityXattr ? kFlagCapability : 0);
+  change.add(std::move(patch));
   return apply(ctx, meta, ino, &change, mode == XattrMode::kCreate ? EEXIST : ENODATA);
 }
 
@@ -103,6 +113,7 @@ Result<std::string> get_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::st
   SKERRY_ASSIGN(Space space, space_of(name));
   SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, false));
   SKERRY_TRY(may_read(ctx, meta, seen.attr, space));
+  if (!may_have_any(meta, seen.attr)) return Error(ENODATA);
   ReadRequest request;
   request.keys.push_back(xattr_key(ino, name));
   SKERRY_ASSIGN(ReadResult found, meta.store().read(ctx, request));
@@ -111,8 +122,10 @@ Result<std::string> get_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::st
 }
 
 Result<std::vector<std::string>> list_xattrs(const OpContext& ctx, Meta& meta, Ino ino) {
-  SKERRY_TRY(attributes_of(ctx, meta, ino, Source::kCacheOrStore, false));  // does it exist?
+  SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, false));
   std::vector<std::string> names;
+  const bool has_acl = (seen.attr.flags & (kFlagAccessAcl | kFlagDefaultAcl)) != 0;
+  if (!has_acl && !may_have_any(meta, seen.attr)) return names;
   size_t bytes = 0;
   Range range;
   range.table = Table::kXattr;
@@ -142,11 +155,14 @@ Status remove_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::string_view 
   SKERRY_ASSIGN(Space space, space_of(name));
   SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, false));
   SKERRY_TRY(may_write(ctx, meta, seen.attr, space));
+  if (!may_have_any(meta, seen.attr)) return Error(ENODATA);
   Change change(meta);
   const Key key = xattr_key(ino, name);
   change.expect(ExpectExists{key});
   change.remove(key);
-  touch_inode(meta, ino, &change);
+  Patch patch = touched(meta, ino);
+  if (name == kCapabilityXattr) patch.clear_flags = kFlagCapability;
+  change.add(std::move(patch));
   return apply(ctx, meta, ino, &change, ENODATA);
 }
 
