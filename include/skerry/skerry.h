@@ -162,6 +162,11 @@ SKERRY_API int skerry_format(const char* url, const char* const* options);
  *   durable=0|1          as in skerry_format, for this client
  *   background=0|1       1 (default): heartbeat, reclaim and compaction on a thread of their own
  *   metadata_cache=N     entries kept (default 262144)
+ *   atime=MODE           noatime (default): reading does not change access times. relatime: it does
+ *                        where the time was not later than the last change, or is a day old.
+ *                        strictatime: always. Times are noted in memory and committed a second
+ *                        or so later, by skerry_sync and by skerry_volume_close; a process that is
+ *                        killed loses them.
  * @return 0; -ENOENT (no volume there), -EINVAL, -ENOTSUP (newer format or unknown scheme),
  * -EACCES, -EIO. */
 SKERRY_API int skerry_volume_open(const char* url, const char* const* options,
@@ -342,8 +347,9 @@ SKERRY_API void skerry_closedir(skerry_dir* dir);
 /* ---------------------------------------------------------------- files */
 
 /** flags: O_RDONLY, O_WRONLY, O_RDWR and O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_DIRECTORY,
- * O_NOFOLLOW, O_TMPFILE, O_PATH, O_SYNC, O_DSYNC with Linux's values from <fcntl.h>. O_CLOEXEC,
- * O_NOCTTY, O_NONBLOCK, O_NOATIME, O_LARGEFILE, O_DIRECT are accepted and change nothing. */
+ * O_NOFOLLOW, O_TMPFILE, O_PATH, O_SYNC, O_DSYNC with Linux's values from <fcntl.h>, and O_NOATIME
+ * (-EPERM unless the caller is the owner or root). O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_LARGEFILE,
+ * O_DIRECT are accepted and change nothing. */
 SKERRY_API int skerry_open(skerry_volume* volume, const skerry_context* context, const char* path,
                            int flags, uint32_t mode, skerry_file** file);
 SKERRY_API int skerry_openat(skerry_volume* volume, const skerry_context* context, skerry_file* at,

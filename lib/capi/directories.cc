@@ -44,6 +44,7 @@ int skerry_fdopendir(skerry_file* file, const skerry_context* context, int with_
         if (dir == nullptr) return null_argument("the place for the directory");
         SKERRY_TRY(handle.check_not_path());
         if (!handle.is_directory()) return Error(ENOTDIR, "the file is not a directory");
+        handle.note_read();
         vfs::Listing listing(handle.ino(), after_of(after), with_attributes != 0);
         *dir = new skerry_dir(file->volume, std::move(listing));
         return {};

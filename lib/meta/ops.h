@@ -79,6 +79,22 @@ struct SetAttributes {
 Result<Attributes> set_attributes(const OpContext& ctx, Meta& meta, Ino ino,
                                   const SetAttributes& set);
 
+// ---- access_times.cc
+enum class AtimeMode : uint8_t { kNone, kRelative, kStrict };  // mount(8): noatime and so on
+/// A read of `ino`, whose access time was `known_ns` before.
+struct AccessTime {
+  Ino ino = 0;
+  TimeNs known_ns = 0;
+  TimeNs read_ns = 0;
+};
+/// True if a read at `read_ns` changes the access time of a file with these attributes.
+bool needs_access_time(const Attributes& attr, TimeNs read_ns, AtimeMode mode);
+/// Commits reads, few times, where the mode says so and nobody has set another access time since.
+/// Nothing else of the files changes, neither their change time nor their version. At best effort:
+/// of a file that others change at the same time it may be left out.
+Status set_access_times(const OpContext& ctx, Meta& meta, const std::vector<AccessTime>& reads,
+                        AtimeMode mode);
+
 // ---- list.cc
 struct ListedEntry {
   std::string name;

@@ -232,6 +232,7 @@ Result<uint64_t> read_file(const OpContext& ctx, Volume& volume, std::string_vie
                            MutableBytes out) {
   SKERRY_ASSIGN(meta::Attributes attr, stat(ctx, volume, nullptr, path, Lookup{}));
   SKERRY_TRY(may_read(ctx, volume, attr));
+  volume.access_times().note(attr);
   const size_t wanted = static_cast<size_t>(std::min<uint64_t>(out.size(), attr.length));
   if (wanted == 0) return attr.length;
   SKERRY_ASSIGN(size_t got,
@@ -255,6 +256,7 @@ void read_many(const OpContext& ctx, Volume& volume, std::vector<ReadRequest>& r
     ReadRequest& request = requests[path_requests[p]];
     Status allowed = found[p].ok() ? may_read(ctx, volume, *found[p]) : Status(found[p].error());
     if (allowed.ok()) {
+      volume.access_times().note(*found[p]);
       inodes[path_requests[p]] = volume.files().peek(found[p]->ino);
     } else {
       request.result = std::move(allowed).error();
@@ -278,6 +280,7 @@ void read_many(const OpContext& ctx, Volume& volume, std::vector<ReadRequest>& r
         request.result = std::move(allowed).error();
         continue;
       }
+      request.file->note_read();
       inodes[i] = request.file->inode();
     }
     if (inodes[i] == nullptr) continue;

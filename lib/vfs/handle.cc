@@ -127,6 +127,9 @@ Handle::Handle(Volume& volume, const meta::Attributes& attr, int flags)
       writable_(has_data(attr.type, flags) && (flags & O_ACCMODE) != O_RDONLY),
       nameless_((flags & O_TMPFILE) == O_TMPFILE && (flags & O_EXCL) != 0),
       inode_(has_data(attr.type, flags) ? volume.files().open(attr.ino) : nullptr),
+      mark_((inode_ != nullptr || attr.is_dir()) && readable_ && (flags & O_NOATIME) == 0
+                ? volume.access_times().open(attr)
+                : nullptr),
       at_open_(attr) {
   if (inode_ == nullptr && !attr.is_dir()) {
     volume_.meta().note_open(ino_);  // FileStore did it for the others
@@ -143,6 +146,11 @@ Handle::Handle(Volume& volume, const meta::Attributes& attr, int flags)
 Handle::~Handle() {
   if (writable_) volume_.writers().remove(ino_);
   if (counted_) volume_.meta().note_closed(ino_);
+  if (mark_ != nullptr && volume_.access_times().full()) {
+    const OpContext ctx = volume_.own_context(volume_.options().timeout_ns);
+    Status noted = volume_.access_times().commit(ctx, volume_.meta());
+    (void)noted;  // the background thread tries again, and says what is wrong
+  }
 }
 
 Result<std::unique_ptr<Handle>> Handle::reopen(const OpContext& ctx, Volume& volume, meta::Ino ino,
@@ -168,6 +176,12 @@ Status Handle::check_writable() const {
 }
 
 Result<meta::Attributes> Handle::attributes(const OpContext& ctx) {
+  auto attr = committed_or_dirty(ctx);
+  if (attr.ok()) volume_.access_times().show(&*attr);
+  return attr;
+}
+
+Result<meta::Attributes> Handle::committed_or_dirty(const OpContext& ctx) {
   if (inode_ != nullptr && inode_->dirty()) return inode_->attributes(ctx);
   if (auto dirty = volume_.writers().dirty(ino_)) return dirty->attributes(ctx);
   auto attr = meta::get_attributes(ctx, volume_.meta(), ino_);

@@ -59,8 +59,12 @@ Result<Attributes> add(const OpContext& ctx, Volume& volume, Ino dir, std::strin
 }
 
 Result<Attributes> with_unflushed(const OpContext& ctx, Volume& volume, Result<Attributes> attr) {
-  if (!attr.ok() || attr->type != FileType::kRegular) return attr;
-  if (auto dirty = volume.writers().dirty(attr->ino)) return dirty->attributes(ctx);
+  if (!attr.ok()) return attr;
+  if (attr->type == FileType::kRegular) {
+    if (auto dirty = volume.writers().dirty(attr->ino)) attr = dirty->attributes(ctx);
+    if (!attr.ok()) return attr;
+  }
+  volume.access_times().show(&*attr);
   return attr;
 }
 
@@ -188,6 +192,7 @@ Result<Attributes> inode_symlink(const OpContext& ctx, Volume& volume, std::stri
 Result<std::string> inode_readlink(const OpContext& ctx, Volume& volume, Ino ino) {
   SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
   if (attr.type != FileType::kSymlink) return Error(EINVAL, "not a symbolic link");
+  volume.access_times().note(attr);
   return meta::readlink(ctx, volume.meta(), ino);
 }
 

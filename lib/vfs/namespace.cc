@@ -124,8 +124,12 @@ Result<meta::Attributes> find(const OpContext& ctx, Volume& volume, const Handle
 Result<meta::Attributes> stat(const OpContext& ctx, Volume& volume, const Handle* at,
                               std::string_view path, Lookup how) {
   auto attr = find(ctx, volume, at, path, how);
-  if (!attr.ok() || attr->type != FileType::kRegular) return attr;
-  if (auto dirty = volume.writers().dirty(attr->ino)) return dirty->attributes(ctx);
+  if (!attr.ok()) return attr;
+  if (attr->type == FileType::kRegular) {
+    if (auto dirty = volume.writers().dirty(attr->ino)) attr = dirty->attributes(ctx);
+    if (!attr.ok()) return attr;
+  }
+  volume.access_times().show(&*attr);
   return attr;
 }
 
@@ -189,6 +193,7 @@ Result<std::string> readlink(const OpContext& ctx, Volume& volume, const Handle*
   Lookup how{false, at != nullptr && at->type() == FileType::kSymlink};
   SKERRY_ASSIGN(meta::Attributes attr, find(ctx, volume, at, path, how));
   if (attr.type != FileType::kSymlink) return Error(EINVAL, "not a symbolic link");
+  volume.access_times().note(attr);
   return meta::readlink(ctx, volume.meta(), attr.ino);
 }
 
@@ -298,6 +303,7 @@ Status set_attributes(const OpContext& ctx, Volume& volume, meta::Ino ino,
   }
   SKERRY_ASSIGN(meta::Attributes after, meta::set_attributes(ctx, volume.meta(), ino, set));
   volume.files().note_own_change(ino, after.version);
+  if (set.atime_ns || set.atime_now) volume.access_times().replaced(ino, after.atime_ns);
   return {};
 }
 
@@ -330,6 +336,7 @@ Result<Listing> open_listing(const OpContext& ctx, Volume& volume, std::string_v
   SKERRY_ASSIGN(meta::Attributes attr, find(ctx, volume, nullptr, path, Lookup{}));
   if (!attr.is_dir()) return Error(ENOTDIR, "not a directory");
   SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kRead));
+  volume.access_times().note(attr);
   return Listing(attr.ino, after, with_attributes);
 }
 
