@@ -12,6 +12,9 @@ using meta::Table;
 bool permits(const Credentials& who, const ModelInode& inode, unsigned access) {
   if (who.uid == 0) return inode.is_dir() || (access & 1) == 0 || (inode.mode & 0111) != 0;
   unsigned granted = inode.mode;
+  if (who.uid != inode.uid && inode.xattrs.contains(kAccessAcl)) {
+    return acl_permits(who, inode, access);
+  }
   if (who.uid == inode.uid) {
     granted >>= 6;
   } else if (who.in_group(inode.gid)) {
