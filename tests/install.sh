@@ -5,7 +5,7 @@ set -euo pipefail
 build=(g++ cmake ninja-build pkg-config libboost1.81-dev libsqlite3-dev nlohmann-json3-dev
        libcli11-dev libfuse3-dev python3)
 test=(catch2 python3-pytest python3-venv python3-pip clang libclang-rt-14-dev clang-format
-      sqlite3 binutils fuse3 fio dbench stress-ng git postgresql)
+      sqlite3 binutils fuse3 acl attr e2fsprogs libcap2-bin fio dbench stress-ng git postgresql)
 want=("${build[@]}")
 [ "${1:-test}" = build ] || want+=("${test[@]}")
 # fsx, of the mount's tests, is compiled from crates.io.

@@ -199,7 +199,9 @@ Attributes TreeCopier::kept(const Attributes& attributes) const {
   return out;
 }
 
-int TreeCopier::copy_xattrs(const std::string& from, const std::string& to, std::string* error) {
+int TreeCopier::copy_xattrs(const std::string& from, const Attributes& attributes,
+                            const std::string& to, std::string* error) {
+  if (attributes.no_xattrs) return 0;
   Xattrs xattrs;
   int rc = from_.get_xattrs(from, &xattrs);
   if (rc < 0) *error = from_.explain(rc, from);
@@ -211,7 +213,7 @@ int TreeCopier::copy_xattrs(const std::string& from, const std::string& to, std:
 
 void TreeCopier::complete_file(CopyItem& item) {
   if (item.error.empty() && !item.cancelled) {
-    int rc = copy_xattrs(item.from, item.to, &item.error);
+    int rc = copy_xattrs(item.from, item.attributes, item.to, &item.error);
     if (rc == 0) {
       unsigned what = what_to_set();
       const Attributes attributes = kept(item.attributes);
@@ -287,7 +289,7 @@ void TreeCopier::hard_link(const Link& link) {
 
 void TreeCopier::complete_directory(const Directory& directory) {
   std::string error;
-  int rc = copy_xattrs(directory.from, directory.to, &error);
+  int rc = copy_xattrs(directory.from, directory.attributes, directory.to, &error);
   if (rc == 0) {
     rc = to_.set_attributes(directory.to, kept(directory.attributes), what_to_set());
     if (rc < 0) error = to_.explain(rc, directory.to);

@@ -80,7 +80,8 @@ class TreeCopier {
   void complete_file(CopyItem& item);
   // Removes what is no directory and in the way of `to`.
   bool clear_way(const std::string& to, bool parent_fresh);
-  int copy_xattrs(const std::string& from, const std::string& to, std::string* error);
+  int copy_xattrs(const std::string& from, const Attributes& attributes, const std::string& to,
+                  std::string* error);
   unsigned what_to_set() const;
   Attributes kept(const Attributes& attributes) const;
   void fail(const Tree& tree, int rc, const std::string& path);

@@ -160,6 +160,11 @@ void print_stat(Invocation& self, const std::string& path, const struct skerry_s
   self.out.line(" Access: " + octal_mode(stat.mode) + "/" + mode_string(stat.mode) +
                 "  Uid: " + std::to_string(stat.uid) + "/" + user_name(stat.uid) +
                 "  Gid: " + std::to_string(stat.gid) + "/" + group_name(stat.gid));
+  if ((stat.attributes & (SKERRY_ATTR_IMMUTABLE | SKERRY_ATTR_APPEND)) != 0) {
+    self.out.line("  Flags:" +
+                  std::string((stat.attributes & SKERRY_ATTR_IMMUTABLE) != 0 ? " immutable" : "") +
+                  ((stat.attributes & SKERRY_ATTR_APPEND) != 0 ? " append-only" : ""));
+  }
   self.out.line("   Read: " + exact_time(stat.atime));
   self.out.line(" Modify: " + exact_time(stat.mtime));
   self.out.line(" Change: " + exact_time(stat.ctime));

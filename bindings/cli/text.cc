@@ -318,6 +318,8 @@ Json stat_json(const struct skerry_stat& stat) {
   out["rdev"] = stat.rdev;
   out["blocks"] = stat.blocks;
   out["blksize"] = stat.blksize;
+  out["immutable"] = (stat.attributes & SKERRY_ATTR_IMMUTABLE) != 0;
+  out["append_only"] = (stat.attributes & SKERRY_ATTR_APPEND) != 0;
   const auto put_time = [&](const std::string& key, const skerry_timespec& time) {
     out[key] = exact_time(time);
     out[key + "_ns"] = nanoseconds(time);

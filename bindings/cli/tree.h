@@ -21,6 +21,7 @@ struct Attributes {
   uint64_t device = 0, ino = 0, rdev = 0, size = 0;
   uint64_t stored = 0;  // bytes that are not holes; `size` where the side does not tell
   struct timespec atime = {}, mtime = {};
+  bool no_xattrs = false;  // known without asking
 
   bool is_file() const { return S_ISREG(mode); }
   bool is_directory() const { return S_ISDIR(mode); }

@@ -18,6 +18,7 @@ Attributes from_stat(const struct skerry_stat& stat) {
   out.stored = stat.size;
   out.atime = {stat.atime.sec, stat.atime.nsec};
   out.mtime = {stat.mtime.sec, stat.mtime.nsec};
+  out.no_xattrs = (stat.attributes & SKERRY_ATTR_NO_XATTRS) != 0;
   return out;
 }
 

@@ -15,14 +15,12 @@ namespace {
 
 constexpr size_t kMaxWaiting = 1 << 20;  // bytes kept for one reader
 
-constexpr std::array kNames = {"lookup",          "getattr",    "setattr",   "access",
-                               "readlink",        "mknod",      "mkdir",     "unlink",
-                               "rmdir",           "symlink",    "rename",    "link",
-                               "create",          "open",       "read",      "write",
-                               "flush",           "release",    "fsync",     "fallocate",
-                               "copy_file_range", "lseek",      "opendir",   "readdir",
-                               "readdirplus",     "releasedir", "fsyncdir",  "statfs",
-                               "setxattr",        "getxattr",   "listxattr", "removexattr"};
+constexpr std::array kNames = {
+    "lookup", "getattr",  "setattr",  "access",    "readlink",    "mknod",      "mkdir",
+    "unlink", "rmdir",    "symlink",  "rename",    "link",        "create",     "open",
+    "read",   "write",    "flush",    "release",   "fsync",       "fallocate",  "copy_file_range",
+    "lseek",  "ioctl",    "opendir",  "readdir",   "readdirplus", "releasedir", "fsyncdir",
+    "statfs", "setxattr", "getxattr", "listxattr", "removexattr"};
 static_assert(kNames.size() == static_cast<size_t>(Op::kCount));
 
 // Names in the log are one word, whatever bytes they are made of.

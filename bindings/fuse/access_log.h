@@ -39,6 +39,7 @@ enum class Op : uint8_t {
   kFallocate,
   kCopyFileRange,
   kLseek,
+  kIoctl,
   kOpendir,
   kReaddir,
   kReaddirplus,

@@ -18,7 +18,11 @@ void init(void* userdata, fuse_conn_info* connection) {
   };
   want(FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS, true);
   want(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_EXPORT_SUPPORT, true);
-  want(FUSE_CAP_DONT_MASK, true);  // the umask comes with each request
+  want(FUSE_CAP_DONT_MASK, true);  // the umask comes with each request, for ACLs may outweigh it
+  // The kernel then asks for the ACLs of what it checks, and keeps them as long as attributes. It
+  // takes the checking upon itself with that, which is not wanted without default_permissions.
+  want(FUSE_CAP_POSIX_ACL, options.default_permissions);
+  want(FUSE_CAP_IOCTL_DIR, true);  // inode flags of directories
   want(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO, true);
   want(FUSE_CAP_CACHE_SYMLINKS, true);  // an inode's target never changes
   want(FUSE_CAP_WRITEBACK_CACHE, options.writeback);
@@ -116,6 +120,7 @@ fuse_lowlevel_ops operations() {
   add_attribute_operations(&table);
   add_file_operations(&table);
   add_directory_operations(&table);
+  add_ioctl_operations(&table);
   return table;
 }
 

@@ -80,6 +80,7 @@ void add_name_operations(fuse_lowlevel_ops* table);
 void add_attribute_operations(fuse_lowlevel_ops* table);
 void add_file_operations(fuse_lowlevel_ops* table);
 void add_directory_operations(fuse_lowlevel_ops* table);
+void add_ioctl_operations(fuse_lowlevel_ops* table);
 fuse_lowlevel_ops operations();
 
 }  // namespace skerry::fuse

@@ -11,10 +11,11 @@ namespace {
 
 // What mount(2) or fusermount3 understand, handed on as it is.
 constexpr std::array kKernelFlags = {
-    "allow_other", "allow_root", "auto_unmount", "nosuid", "nodev",    "noexec", "noatime",
-    "nodiratime",  "sync",       "dirsync",      "suid",   "dev",      "exec",   "atime",
-    "relatime",    "norelatime", "strictatime",  "async",  "diratime",
+    "allow_other", "allow_root", "auto_unmount", "nosuid", "nodev", "noexec", "noatime",
+    "sync",        "dirsync",    "suid",         "dev",    "exec",  "async",  "atime",
 };
+// The kernel leaves access times of such a mount to us.
+constexpr std::array kAccessTimes = {"noatime", "relatime", "strictatime"};
 // What mount(8) and systemd keep for themselves.
 constexpr std::array kIgnoredFlags = {
     "defaults",
@@ -32,6 +33,9 @@ constexpr std::array kIgnoredFlags = {
     "default_permissions",
     "lazytime",
     "nolazytime",
+    "norelatime",
+    "nodiratime",
+    "diratime",
 };
 
 template <typename List>
@@ -76,6 +80,7 @@ bool parse_octal(const std::string& text, uint32_t* value) {
 }
 
 bool take_flag(const std::string& word, Options* options) {
+  if (contains(kAccessTimes, word)) options->volume.push_back("atime=" + word);
   if (word == "ro") {
     options->read_only = true;
   } else if (word == "no_default_permissions") {
@@ -87,7 +92,7 @@ bool take_flag(const std::string& word, Options* options) {
   } else if (contains(kKernelFlags, word)) {
     options->kernel.push_back(word);
   } else {
-    return contains(kIgnoredFlags, word);
+    return contains(kIgnoredFlags, word) || contains(kAccessTimes, word);
   }
   return true;
 }

@@ -56,7 +56,7 @@ constexpr const char* kUsage =
     "      read_ahead=SIZE        of the kernel, for sequential readers (4M; as root)\n"
     "      threads=N              that serve requests (16)\n"
     "      max_background=N       readahead and writeback requests in flight (64)\n"
-    "      noatime, nosuid, nodev, noexec ... as mount(8)\n"
+    "      noatime (default), relatime, strictatime, nosuid, nodev, noexec ... as mount(8)\n"
     "      KEY=VALUE              of the volume, such as cache_size=1G (see skerry.h)\n"
     "\n"
     "In /etc/fstab:\n"

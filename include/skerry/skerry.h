@@ -79,6 +79,11 @@ typedef struct skerry_timespec {
 #define SKERRY_UTIME_NOW ((int32_t)0x3fffffff)  /**< set to the current time */
 #define SKERRY_UTIME_OMIT ((int32_t)0x3ffffffe) /**< leave alone */
 
+/** The file has neither extended attributes nor ACLs: nobody needs to ask for them. */
+#define SKERRY_ATTR_NO_XATTRS 0x1u
+#define SKERRY_ATTR_IMMUTABLE 0x10u /**< nobody changes it: FS_IMMUTABLE_FL of chattr(1) +i */
+#define SKERRY_ATTR_APPEND 0x20u    /**< it only grows: FS_APPEND_FL of chattr(1) +a */
+
 /** Attributes of a file: what stat(2) and statx(2) tell. */
 struct skerry_stat {
   uint64_t ino;     /**< inode number; never used twice in a volume */
@@ -87,11 +92,11 @@ struct skerry_stat {
   uint32_t nlink;   /**< names; directories: 2 + subdirectories */
   uint32_t uid;
   uint32_t gid;
-  uint64_t rdev;     /**< devices: as given to skerry_mknod */
-  uint64_t size;     /**< bytes; symlinks: of the target */
-  uint64_t blocks;   /**< of 512 bytes: size rounded up (holes are counted) */
-  uint32_t blksize;  /**< preferred size of reads and writes, bytes */
-  uint32_t reserved; /**< 0 */
+  uint64_t rdev;       /**< devices: as given to skerry_mknod */
+  uint64_t size;       /**< bytes; symlinks: of the target */
+  uint64_t blocks;     /**< of 512 bytes: size rounded up (holes are counted) */
+  uint32_t blksize;    /**< preferred size of reads and writes, bytes */
+  uint32_t attributes; /**< SKERRY_ATTR_..., as stx_attributes of statx(2) */
   skerry_timespec atime;
   skerry_timespec mtime;
   skerry_timespec ctime;
@@ -157,6 +162,11 @@ SKERRY_API int skerry_format(const char* url, const char* const* options);
  *   durable=0|1          as in skerry_format, for this client
  *   background=0|1       1 (default): heartbeat, reclaim and compaction on a thread of their own
  *   metadata_cache=N     entries kept (default 262144)
+ *   atime=MODE           noatime (default): reading does not change access times. relatime: it does
+ *                        where the time was not later than the last change, or is a day old.
+ *                        strictatime: always. Times are noted in memory and committed a second
+ *                        or so later, by skerry_sync and by skerry_volume_close; a process that is
+ *                        killed loses them.
  * @return 0; -ENOENT (no volume there), -EINVAL, -ENOTSUP (newer format or unknown scheme),
  * -EACCES, -EIO. */
 SKERRY_API int skerry_volume_open(const char* url, const char* const* options,
@@ -264,6 +274,16 @@ SKERRY_API int skerry_lchown(skerry_volume* volume, const skerry_context* contex
 SKERRY_API int skerry_fchownat(skerry_volume* volume, const skerry_context* context,
                                skerry_file* at, const char* path, uint32_t uid, uint32_t gid,
                                int flags);
+/** Sets the inode flags of a file or directory to `flags`, SKERRY_ATTR_IMMUTABLE and
+ * SKERRY_ATTR_APPEND, which have the values of FS_IMMUTABLE_FL and FS_APPEND_FL; root alone changes
+ * them (-EPERM). skerry_stat.attributes tells them. What they forbid, also to root, is -EPERM as
+ * chattr(1) says: an immutable file is not opened for writing, nor changed, linked, renamed or
+ * removed, and nothing is added to or removed from an immutable directory; an append-only file is
+ * written with O_APPEND alone and from an append-only directory nothing is removed. Who has a file
+ * open goes on writing to it. -ENOTSUP for other flags and other types of file. */
+SKERRY_API int skerry_setflags(skerry_volume* volume, const skerry_context* context,
+                               const char* path, uint32_t flags);
+SKERRY_API int skerry_fsetflags(skerry_file* file, const skerry_context* context, uint32_t flags);
 /** times: {access, modification}, NULL for now; SKERRY_UTIME_NOW and _OMIT in nsec. */
 SKERRY_API int skerry_utimens(skerry_volume* volume, const skerry_context* context,
                               const char* path, const skerry_timespec times[2]);
@@ -275,8 +295,11 @@ SKERRY_API int skerry_truncate(skerry_volume* volume, const skerry_context* cont
 
 #define SKERRY_XATTR_CREATE 1  /**< -EEXIST if present */
 #define SKERRY_XATTR_REPLACE 2 /**< -ENODATA if absent */
-/** Names: "user.", "trusted.", "security." + at most 255 bytes in all; values to 64 KiB.
- * flags may add SKERRY_AT_SYMLINK_NOFOLLOW. */
+/** Names: "user.", "trusted.", "security." + at most 255 bytes in all; values to 64 KiB. And the
+ * ACLs of acl(5), "system.posix_acl_access" and "system.posix_acl_default", in Linux's binary form:
+ * they decide permissions, are inherited, and follow the mode and change it. -EINVAL for a
+ * malformed one; an access ACL that says no more than the mode is not kept. flags may add
+ * SKERRY_AT_SYMLINK_NOFOLLOW. */
 SKERRY_API int skerry_setxattr(skerry_volume* volume, const skerry_context* context,
                                const char* path, const char* name, const void* value, size_t size,
                                int flags);
@@ -324,8 +347,9 @@ SKERRY_API void skerry_closedir(skerry_dir* dir);
 /* ---------------------------------------------------------------- files */
 
 /** flags: O_RDONLY, O_WRONLY, O_RDWR and O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_DIRECTORY,
- * O_NOFOLLOW, O_TMPFILE, O_PATH, O_SYNC, O_DSYNC with Linux's values from <fcntl.h>. O_CLOEXEC,
- * O_NOCTTY, O_NONBLOCK, O_NOATIME, O_LARGEFILE, O_DIRECT are accepted and change nothing. */
+ * O_NOFOLLOW, O_TMPFILE, O_PATH, O_SYNC, O_DSYNC with Linux's values from <fcntl.h>, and O_NOATIME
+ * (-EPERM unless the caller is the owner or root). O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_LARGEFILE,
+ * O_DIRECT are accepted and change nothing. */
 SKERRY_API int skerry_open(skerry_volume* volume, const skerry_context* context, const char* path,
                            int flags, uint32_t mode, skerry_file** file);
 SKERRY_API int skerry_openat(skerry_volume* volume, const skerry_context* context, skerry_file* at,
@@ -418,6 +442,7 @@ SKERRY_API int skerry_inode_access(skerry_volume* volume, const skerry_context* 
 #define SKERRY_SET_SIZE 8u
 #define SKERRY_SET_ATIME 16u
 #define SKERRY_SET_MTIME 32u
+#define SKERRY_SET_FLAGS 64u /**< inode flags, see skerry_setflags */
 /** Attributes to set: those that `valid` names, SKERRY_SET_... */
 struct skerry_setattr {
   uint32_t struct_size;
@@ -425,7 +450,7 @@ struct skerry_setattr {
   uint32_t mode; /**< permission bits, 07777 */
   uint32_t uid;
   uint32_t gid;
-  uint32_t reserved;     /**< 0 */
+  uint32_t flags;        /**< inode flags */
   uint64_t size;         /**< bytes, as truncate(2) */
   skerry_timespec atime; /**< SKERRY_UTIME_NOW and _OMIT in nsec */
   skerry_timespec mtime;

@@ -26,6 +26,17 @@ meta::SetAttributes owner(uint32_t uid, uint32_t gid) {
   return set;
 }
 
+Result<meta::SetAttributes> inode_flags(uint32_t flags) {
+  meta::SetAttributes set;
+  set.inode_flags = 0;
+  if ((flags & SKERRY_ATTR_IMMUTABLE) != 0) *set.inode_flags |= meta::kFlagImmutable;
+  if ((flags & SKERRY_ATTR_APPEND) != 0) *set.inode_flags |= meta::kFlagAppendOnly;
+  if ((flags & ~(SKERRY_ATTR_IMMUTABLE | SKERRY_ATTR_APPEND)) != 0) {
+    return Error(ENOTSUP, "inode flags that are not supported");
+  }
+  return set;
+}
+
 /// Times that 64 bits of nanoseconds cannot hold become the nearest that they can, as the kernel
 /// does for its file systems.
 TimeNs clamped(const skerry_timespec& time) {
@@ -60,12 +71,15 @@ Result<meta::SetAttributes> times_of(const skerry_timespec* times) {
 
 Result<meta::SetAttributes> changes_of(const struct skerry_setattr& from) {
   constexpr uint32_t kKnown = SKERRY_SET_MODE | SKERRY_SET_UID | SKERRY_SET_GID | SKERRY_SET_SIZE |
-                              SKERRY_SET_ATIME | SKERRY_SET_MTIME;
+                              SKERRY_SET_ATIME | SKERRY_SET_MTIME | SKERRY_SET_FLAGS;
   if (from.struct_size < sizeof(from)) {
     return Error(EINVAL, "skerry_setattr.struct_size is not set to sizeof(struct skerry_setattr)");
   }
   if ((from.valid & ~kKnown) != 0) return Error(EINVAL, "attributes that do not exist");
   meta::SetAttributes set;
+  if ((from.valid & SKERRY_SET_FLAGS) != 0) {
+    SKERRY_ASSIGN(set, inode_flags(from.flags));
+  }
   if ((from.valid & SKERRY_SET_MODE) != 0) set.mode = from.mode & 07777;
   if ((from.valid & SKERRY_SET_UID) != 0) set.uid = from.uid;
   if ((from.valid & SKERRY_SET_GID) != 0) set.gid = from.gid;
@@ -233,6 +247,26 @@ int skerry_fchown(skerry_file* file, const skerry_context* context, uint32_t uid
   return set_on_file("skerry_fchown", file, context, owner(uid, gid));
 }
 
+int skerry_setflags(skerry_volume* volume, const skerry_context* context, const char* path,
+                    uint32_t flags) {
+  return static_cast<int>(on_found(
+      "skerry_setflags", volume, context, nullptr, path, 0,
+      [&](const OpContext& ctx, vfs::Volume& opened, const meta::Attributes& attr) -> Status {
+        SKERRY_ASSIGN(meta::SetAttributes set, inode_flags(flags));
+        return vfs::set_attributes(ctx, opened, attr.ino, set);
+      }));
+}
+
+int skerry_fsetflags(skerry_file* file, const skerry_context* context, uint32_t flags) {
+  return static_cast<int>(on_file({"skerry_fsetflags"}, file, context,
+                                  [&](const OpContext& ctx, vfs::Handle& handle) -> Status {
+                                    SKERRY_TRY(handle.check_not_path());
+                                    SKERRY_ASSIGN(meta::SetAttributes set, inode_flags(flags));
+                                    return vfs::set_attributes(ctx, handle.volume(), handle.ino(),
+                                                               set);
+                                  }));
+}
+
 int skerry_utimens(skerry_volume* volume, const skerry_context* context, const char* path,
                    const skerry_timespec times[2]) {
   return skerry_utimensat(volume, context, nullptr, path, times, 0);
@@ -352,7 +386,7 @@ int skerry_inode_setattr(skerry_volume* volume, const skerry_context* context, u
                                           meta::Attributes after,
                                           vfs::inode_set(ctx, *state.volume, ino, length, changes));
                                       if (out != nullptr) {
-                                        fill_stat(after, state.volume->format().block_bytes, out);
+                                        fill_stat(after, *state.volume, out);
                                       }
                                       return {};
                                     }));

@@ -81,7 +81,7 @@ int64_t skerry_stat_batch(skerry_volume* volume, const skerry_context* context,
         int64_t succeeded = 0;
         for (size_t i = 0; i < count; i++) {
           if (found[i].ok()) {
-            fill_stat(*found[i], state.volume->format().block_bytes, &stats[i]);
+            fill_stat(*found[i], *state.volume, &stats[i]);
             results[i] = 0;
             succeeded++;
           } else {

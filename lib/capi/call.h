@@ -99,6 +99,6 @@ inline Error null_argument(const char* what) {
 
 /// S_IFMT bits.
 uint32_t type_bits(meta::FileType type);
-void fill_stat(const meta::Attributes& attr, uint32_t block_bytes, struct skerry_stat* out);
+void fill_stat(const meta::Attributes& attr, vfs::Volume& volume, struct skerry_stat* out);
 
 }  // namespace skerry::capi

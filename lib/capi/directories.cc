@@ -44,6 +44,7 @@ int skerry_fdopendir(skerry_file* file, const skerry_context* context, int with_
         if (dir == nullptr) return null_argument("the place for the directory");
         SKERRY_TRY(handle.check_not_path());
         if (!handle.is_directory()) return Error(ENOTDIR, "the file is not a directory");
+        handle.note_read();
         vfs::Listing listing(handle.ino(), after_of(after), with_attributes != 0);
         *dir = new skerry_dir(file->volume, std::move(listing));
         return {};
@@ -68,7 +69,7 @@ int skerry_readdir(skerry_dir* dir, const skerry_context* context, struct skerry
                     to.type = type_bits(from.attr.type);
                     to.stat = {};
                     if (dir->listing.with_attributes()) {
-                      fill_stat(from.attr, state.volume->format().block_bytes, &to.stat);
+                      fill_stat(from.attr, *state.volume, &to.stat);
                     }
                   }
                   return static_cast<int64_t>(listed.count);

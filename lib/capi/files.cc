@@ -175,7 +175,7 @@ int skerry_fstat(skerry_file* file, const skerry_context* context, struct skerry
                                   [&](const OpContext& ctx, vfs::Handle& handle) -> Status {
                                     if (out == nullptr) return null_argument("the result");
                                     SKERRY_ASSIGN(meta::Attributes attr, handle.attributes(ctx));
-                                    fill_stat(attr, handle.volume().format().block_bytes, out);
+                                    fill_stat(attr, handle.volume(), out);
                                     return {};
                                   }));
 }

@@ -16,7 +16,7 @@ std::string_view name_of(const char* name) {
 }
 
 void put_stat(const VolumeState& state, const meta::Attributes& attr, struct skerry_stat* out) {
-  if (out != nullptr) fill_stat(attr, state.volume->format().block_bytes, out);
+  if (out != nullptr) fill_stat(attr, *state.volume, out);
 }
 
 /// The frame of a call that ends with a file's attributes.

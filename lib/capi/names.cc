@@ -55,7 +55,7 @@ int stat_path(const char* name, skerry_volume* volume, const skerry_context* con
                                     auto attr =
                                         vfs::stat(ctx, *state.volume, dir, p, lookup_of(flags));
                                     if (!attr.ok()) return std::move(attr).error();
-                                    fill_stat(*attr, state.volume->format().block_bytes, out);
+                                    fill_stat(*attr, *state.volume, out);
                                     return {};
                                   }));
 }
@@ -82,7 +82,20 @@ uint32_t type_bits(meta::FileType type) {
   return S_IFREG;
 }
 
-void fill_stat(const meta::Attributes& attr, uint32_t block_bytes, struct skerry_stat* out) {
+namespace {
+
+uint32_t attributes_of(const meta::Attributes& attr, const meta::Meta& meta) {
+  constexpr uint32_t kSome = meta::kFlagXattrs | meta::kFlagAccessAcl | meta::kFlagDefaultAcl;
+  uint32_t attributes = 0;
+  if ((attr.flags & kSome) == 0 && meta.keeps_file_flags()) attributes |= SKERRY_ATTR_NO_XATTRS;
+  if ((attr.flags & meta::kFlagImmutable) != 0) attributes |= SKERRY_ATTR_IMMUTABLE;
+  if ((attr.flags & meta::kFlagAppendOnly) != 0) attributes |= SKERRY_ATTR_APPEND;
+  return attributes;
+}
+
+}  // namespace
+
+void fill_stat(const meta::Attributes& attr, vfs::Volume& volume, struct skerry_stat* out) {
   out->ino = attr.ino;
   out->version = attr.version;
   out->mode = type_bits(attr.type) | attr.mode;
@@ -92,8 +105,8 @@ void fill_stat(const meta::Attributes& attr, uint32_t block_bytes, struct skerry
   out->rdev = attr.rdev;
   out->size = attr.length;
   out->blocks = (attr.length + 511) / 512;
-  out->blksize = block_bytes;
-  out->reserved = 0;
+  out->blksize = volume.format().block_bytes;
+  out->attributes = attributes_of(attr, volume.meta());
   out->atime = time_of(attr.atime_ns);
   out->mtime = time_of(attr.mtime_ns);
   out->ctime = time_of(attr.ctime_ns);

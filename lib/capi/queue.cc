@@ -66,8 +66,7 @@ Result<int64_t> run_on_path(const OpContext& ctx, skerry_volume* volume, const P
     case SKERRY_OP_STAT: {
       vfs::Lookup how{(request.flags & SKERRY_AT_SYMLINK_NOFOLLOW) == 0, false};
       SKERRY_ASSIGN(meta::Attributes attr, vfs::stat(ctx, *state->volume, nullptr, path, how));
-      fill_stat(attr, state->volume->format().block_bytes,
-                static_cast<struct skerry_stat*>(request.buffer));
+      fill_stat(attr, *state->volume, static_cast<struct skerry_stat*>(request.buffer));
       return int64_t{0};
     }
     default: {

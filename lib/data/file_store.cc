@@ -212,6 +212,7 @@ Result<bool> write_inline_group(const OpContext& ctx, meta::Meta& meta,
     patch.length = bytes.size();
     patch.max_mtime_ns = patch.max_ctime_ns = now;
     patch.set_flags = meta::kFlagInline;
+    patch.clear_flags = meta::kFlagCapability;
     patch.usage_client = meta.client();
     mutations.push_back(patch);
   }
@@ -223,7 +224,7 @@ Result<bool> write_inline_group(const OpContext& ctx, meta::Meta& meta,
       a->length = size;
       a->mtime_ns = std::max(a->mtime_ns, now);
       a->ctime_ns = std::max(a->ctime_ns, now);
-      a->flags |= meta::kFlagInline;
+      a->flags = (a->flags & ~meta::kFlagCapability) | meta::kFlagInline;
     });
   }
   return true;
@@ -448,7 +449,8 @@ void FileStoreImpl::read_group(const OpContext& ctx, std::vector<FileStore::Read
 // ---- copying
 
 Result<uint64_t> FileStore::copy_range(const OpContext& ctx, OpenInode& from, uint64_t from_offset,
-                                       OpenInode& to, uint64_t to_offset, uint64_t length) {
+                                       OpenInode& to, uint64_t to_offset, uint64_t length,
+                                       uint32_t clear_mode) {
   if (from.dirty()) SKERRY_TRY(from.flush(ctx, Durability::kVisible));
   if (to.dirty()) SKERRY_TRY(to.flush(ctx, Durability::kVisible));
   SKERRY_ASSIGN(
@@ -467,7 +469,7 @@ Result<uint64_t> FileStore::copy_range(const OpContext& ctx, OpenInode& from, ui
   auto copy_by_value = [&](uint64_t done, uint64_t bytes) -> Result<uint64_t> {
     std::vector<std::byte> buffer(bytes);
     SKERRY_ASSIGN(size_t n, from.read(ctx, from_offset + done, buffer, nullptr));
-    SKERRY_TRY(to.write(ctx, to_offset + done, ByteView(buffer).first(n), false, 0));
+    SKERRY_TRY(to.write(ctx, to_offset + done, ByteView(buffer).first(n), false, clear_mode));
     // The bytes are taken, as by write(2): an error of this flush is told by the next one.
     (void)to.flush(ctx, Durability::kVisible).ok();
     return uint64_t{n};
@@ -478,8 +480,9 @@ Result<uint64_t> FileStore::copy_range(const OpContext& ctx, OpenInode& from, ui
     bool by_value = source->is_inline;
     if (!by_value) {
       const uint64_t step = std::min(length - done, kCopyStepBytes);
-      Result<meta::DataWritten> written = meta::copy_extents(
-          ctx, impl_->meta, from.ino(), from_offset + done, to.ino(), to_offset + done, step);
+      Result<meta::DataWritten> written =
+          meta::copy_extents(ctx, impl_->meta, from.ino(), from_offset + done, to.ino(),
+                             to_offset + done, step, clear_mode);
       if (written.ok()) {
         to.state_->invalidate_at(written->version);
         std::lock_guard lock(to.state_->mutex);

@@ -88,7 +88,8 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   Result<meta::Attributes> truncate(const OpContext& ctx, uint64_t length, uint32_t clear_mode,
                                     bool only_grow = false);
   /// Zeroes a range; `extend` moves the end of the file (ZERO_RANGE without KEEP_SIZE).
-  Status zero_range(const OpContext& ctx, uint64_t offset, uint64_t length, bool extend);
+  Status zero_range(const OpContext& ctx, uint64_t offset, uint64_t length, bool extend,
+                    uint32_t clear_mode = 0);
   /// SEEK_DATA / SEEK_HOLE. ENXIO at or past the end.
   Result<uint64_t> seek(const OpContext& ctx, uint64_t offset, bool data);
   /// Rewrites chunks with many pieces. Number of chunks rewritten.
@@ -126,7 +127,8 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   Result<meta::ClientId> store_batch(const OpContext& ctx, const std::shared_ptr<Slice>& base);
   Status store_pending(const OpContext& ctx);
   void release_surplus(const OpContext& ctx);
-  Status write_zeros(const OpContext& ctx, uint64_t offset, uint64_t length, bool extend);
+  Status write_zeros(const OpContext& ctx, uint64_t offset, uint64_t length, bool extend,
+                     uint32_t clear_mode);
   Result<bool> compact_chunk(const OpContext& ctx, uint64_t chunk, bool only_if_fragmented);
 
   FileStoreImpl& store_;
@@ -170,7 +172,8 @@ class FileStore {
 
   /// copy_file_range by reference; flushes both. Bytes copied.
   Result<uint64_t> copy_range(const OpContext& ctx, OpenInode& from, uint64_t from_offset,
-                              OpenInode& to, uint64_t to_offset, uint64_t length);
+                              OpenInode& to, uint64_t to_offset, uint64_t length,
+                              uint32_t clear_mode = 0);
 
   /// Flushes every dirty inode; the first error is returned, all are tried.
   Status flush_all(const OpContext& ctx, meta::Durability durability);

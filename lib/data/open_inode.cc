@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "data/file_state.h"
+#include "meta/attribute_changes.h"
 #include "meta/metadata_cache.h"
 
 namespace skerry::data {
@@ -195,7 +196,7 @@ Result<Attributes> OpenInode::attributes(const OpContext& ctx) {
       attr.length = data->append ? attr.length + data->end() : std::max(attr.length, data->end());
       attr.mtime_ns = std::max(attr.mtime_ns, data->mtime_ns);
       attr.ctime_ns = std::max(attr.ctime_ns, data->mtime_ns);
-      attr.mode &= ~data->clear_mode;
+      attr.mode = meta::mode_without(attr.mode, data->clear_mode);
     }
     return attr;
   }
@@ -273,7 +274,8 @@ Result<std::optional<uint64_t>> FileStoreImpl::next_chunk(const OpContext& ctx, 
   return std::optional<uint64_t>(std::get<meta::ExtentRecord>(seen.pages[0].records.front()).chunk);
 }
 
-Status OpenInode::zero_range(const OpContext& ctx, uint64_t offset, uint64_t length, bool extend) {
+Status OpenInode::zero_range(const OpContext& ctx, uint64_t offset, uint64_t length, bool extend,
+                             uint32_t clear_mode) {
   if (length == 0) return Error(EINVAL, "a range of no bytes");
   if (offset > meta::kMaxFileSize || length > meta::kMaxFileSize - offset) {
     return Error(EFBIG, "a range past the largest file size of 2^57 bytes");
@@ -284,7 +286,7 @@ Status OpenInode::zero_range(const OpContext& ctx, uint64_t offset, uint64_t len
     if (!known->is_inline) {
       const uint64_t end = extend ? offset + length : std::min(offset + length, known->attr.length);
       if (offset >= end) return {};
-      Status zeroed = write_zeros(ctx, offset, end - offset, extend);
+      Status zeroed = write_zeros(ctx, offset, end - offset, extend, clear_mode);
       if (zeroed.ok() || zeroed.error().code() != EAGAIN) return zeroed;
     } else {
       const uint64_t before = known->attr.length;
@@ -296,16 +298,16 @@ Status OpenInode::zero_range(const OpContext& ctx, uint64_t offset, uint64_t len
       if (after > store_.meta.format().inline_bytes) {
         // It does not fit the metadata with its length: zero what there is, then grow.
         if (shown > 0) {
-          SKERRY_TRY(write(ctx, offset, std::vector<std::byte>(shown), false, 0));
+          SKERRY_TRY(write(ctx, offset, std::vector<std::byte>(shown), false, clear_mode));
           SKERRY_TRY(flush(ctx, Durability::kVisible));
         }
-        if (after > before) SKERRY_TRY(truncate(ctx, after, 0, /*only_grow=*/true));
+        if (after > before) SKERRY_TRY(truncate(ctx, after, clear_mode, /*only_grow=*/true));
         return {};
       }
       if (shown > 0) std::fill_n(bytes.begin() + static_cast<ptrdiff_t>(offset), shown, '\0');
       bytes.resize(after);
       Result<meta::DataWritten> written = meta::write_inline(
-          ctx, store_.meta, ino_, known->attr.version, bytes, 0, Durability::kVisible);
+          ctx, store_.meta, ino_, known->attr.version, bytes, clear_mode, Durability::kVisible);
       if (written.ok()) {
         state_->invalidate_at(written->version);
         std::lock_guard lock(state_->mutex);
@@ -320,7 +322,8 @@ Status OpenInode::zero_range(const OpContext& ctx, uint64_t offset, uint64_t len
 }
 
 /// Zero extents over the chunks that have any: a hole of any size costs what is in it.
-Status OpenInode::write_zeros(const OpContext& ctx, uint64_t offset, uint64_t length, bool extend) {
+Status OpenInode::write_zeros(const OpContext& ctx, uint64_t offset, uint64_t length, bool extend,
+                              uint32_t clear_mode) {
   const uint64_t end = offset + length;
   uint64_t begin = offset;
   do {
@@ -328,6 +331,7 @@ Status OpenInode::write_zeros(const OpContext& ctx, uint64_t offset, uint64_t le
     write.ino = ino_;
     write.offset = begin;
     write.extend = extend;
+    write.clear_mode = clear_mode;
     std::optional<uint64_t> chunk = begin / kChunkSize;
     uint64_t done = begin;
     while (write.pieces.size() < kZeroChunks && done < end) {

@@ -15,10 +15,11 @@ void apply_patch(const Patch& patch, Attributes* attr) {
   attr->length = std::max(attr->length, patch.max_length);
   attr->mtime_ns = std::max(attr->mtime_ns, patch.max_mtime_ns);
   attr->ctime_ns = std::max(attr->ctime_ns, patch.max_ctime_ns);
-  attr->mode &= ~patch.clear_mode;
+  attr->atime_ns = std::max(attr->atime_ns, patch.max_atime_ns);
+  attr->mode = mode_without(attr->mode, patch.clear_mode);
   attr->flags = (attr->flags & ~patch.clear_flags) | patch.set_flags;
   attr->nlink += static_cast<uint32_t>(patch.add_nlink);
-  attr->version += 1;
+  if (!patch.keep_version) attr->version += 1;
 }
 
 bool write_conflicts(const WriteData& write, const Attributes& attr) {
@@ -32,12 +33,13 @@ Result<WrittenData> apply_write(const WriteData& write, Attributes* attr) {
   }
   WrittenData written;
   written.drop_inline = (attr->flags & kFlagInline) != 0;
-  attr->flags &= ~kFlagInline;
+  written.drop_capability = (attr->flags & kFlagCapability) != 0;
+  attr->flags &= ~(kFlagInline | kFlagCapability);
   attr->version += 1;
   if (write.extend) attr->length = std::max(attr->length, base + write.length);
   attr->mtime_ns = std::max(attr->mtime_ns, write.mtime_ns);
   attr->ctime_ns = std::max(attr->ctime_ns, write.mtime_ns);
-  attr->mode &= ~write.clear_mode;
+  attr->mode = mode_without(attr->mode, write.clear_mode);
   written.extents =
       place_extents(attr->ino, attr->version, base, write.pieces, &written.extra_references);
   return written;

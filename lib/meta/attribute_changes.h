@@ -7,6 +7,19 @@
 
 namespace skerry::meta {
 
+/// `mode` after a write that drops `clear_mode`, a part of 06000. Set-group-ID without group
+/// execution lends nobody anything (it once meant mandatory locking) and stays.
+inline uint32_t mode_without(uint32_t mode, uint32_t clear_mode) {
+  constexpr uint32_t kSetGroupId = 02000, kGroupExecute = 010;
+  if ((mode & kGroupExecute) == 0) clear_mode &= ~kSetGroupId;
+  return mode & ~clear_mode;
+}
+
+/// True if the xattr kCapabilityXattr goes with `patch`.
+inline bool drops_capability(const Patch& patch, const Attributes& attr) {
+  return (patch.clear_flags & attr.flags & kFlagCapability) != 0;
+}
+
 /// `attr` after `patch`, its version included. Plain values are set before maxima, bits are cleared
 /// before others are set.
 void apply_patch(const Patch& patch, Attributes* attr);
@@ -16,6 +29,7 @@ struct WrittenData {
   std::vector<ExtentRecord> extents;
   std::vector<ObjectId> extra_references;  // one more reference for each element
   bool drop_inline = false;                // the inline record goes
+  bool drop_capability = false;            // the xattr kCapabilityXattr goes
 };
 
 /// True if `write` conflicts with a file that has these attributes.

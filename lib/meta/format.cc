@@ -19,7 +19,7 @@ constexpr uint32_t kMaxInlineBytes = 1u << 20;
 // The feature flags this version knows. A flag's meaning is stated where it is implemented; a
 // volume that carries one which is missing here is refused or opened read-only.
 constexpr std::array<std::string_view, 0> kKnownIncompatible{};
-constexpr std::array<std::string_view, 0> kKnownReadOnlyCompatible{};
+constexpr std::array<std::string_view, 1> kKnownReadOnlyCompatible{kFeatureFileFlags};
 
 /// The flags of `present` that are not in `known`, separated by commas.
 template <size_t N>

@@ -13,6 +13,7 @@
 #include <unordered_set>
 
 #include "base/crc32c.h"
+#include "meta/acl.h"
 #include "meta/session.h"
 #include "meta/table_scan.h"
 
@@ -69,8 +70,8 @@ Range from(Table table, uint64_t first, uint64_t last) {
 class Fsck {
  public:
   using ExtentVisitor = std::function<void(Ino, uint64_t chunk, const Extent&)>;
-  Fsck(const OpContext& ctx, Store& store, const ExtentVisitor& extent, const FsckLimits& limits)
-      : ctx_(ctx), store_(store), extent_(extent), limits_(limits) {}
+  Fsck(const OpContext& ctx, Meta& meta, const ExtentVisitor& extent, const FsckLimits& limits)
+      : ctx_(ctx), meta_(meta), store_(meta.store()), extent_(extent), limits_(limits) {}
 
   Result<FsckResult> run() {
     SKERRY_TRY(read_counters());
@@ -113,6 +114,7 @@ class Fsck {
   Status check_links(Ino ino, const Sighting* home, std::span<const Sighting> names,
                      InodeStreams& streams);
   Status check_data(Ino ino, const Sighting* home, InodeStreams& streams);
+  void check_xattr_flags(const Sighting& home, uint32_t found);
   void check_extent(const Sighting& home, const ExtentRecord& record);
   Result<ObjectId> check_objects(ObjectId first);
   Status check_counts(ObjectId first, ObjectId last, const std::vector<ObjectCount>& live);
@@ -120,6 +122,7 @@ class Fsck {
   Status check_pins();
 
   const OpContext& ctx_;
+  const Meta& meta_;
   Store& store_;
   const ExtentVisitor& extent_;
   const FsckLimits limits_;
@@ -442,12 +445,24 @@ Status Fsck::check_data(Ino ino, const Sighting* home, InodeStreams& streams) {
           report("symlink", inode_text(ino) + " is no symbolic link of its target's length");
         }
       }));
+  uint32_t xattrs = 0;  // the flags that speak of what there is
   SKERRY_TRY(take_until(
       streams.xattrs, ino, of_ino, [&](const XattrRecord& r) { missing("xattr", r.ino); },
       [&](const XattrRecord& r) {
-        if (home == nullptr) missing("xattr", r.ino);
+        if (home == nullptr) return missing("xattr", r.ino);
+        if (auto kind = acl_kind(r.name)) {
+          xattrs |= acl_flag(*kind);
+          auto acl = Acl::parse(r.value);
+          if (!acl.ok() || acl->empty()) {
+            report("acl", inode_text(ino) + ": its ACL " + r.name + " is malformed");
+          }
+          return;
+        }
+        xattrs |= kFlagXattrs;
+        if (r.name == kCapabilityXattr) xattrs |= kFlagCapability;
       }));
   if (home == nullptr) return {};
+  check_xattr_flags(*home, xattrs);
   const bool inline_flag = (home->flags & kFlagInline) != 0;
   if (inline_flag != has_inline) {
     report("inline", inode_text(ino) + (inline_flag ? " is inline and has no inline record"
@@ -460,6 +475,20 @@ Status Fsck::check_data(Ino ino, const Sighting* home, InodeStreams& streams) {
     report("symlink", inode_text(ino) + " is a symbolic link without a target");
   }
   return {};
+}
+
+void Fsck::check_xattr_flags(const Sighting& home, uint32_t found) {
+  constexpr uint32_t kAcls = kFlagAccessAcl | kFlagDefaultAcl;
+  if (((home.flags ^ found) & kAcls) != 0) {
+    report("acl", inode_text(home.ino) + ": its flags and its ACLs do not agree");
+  }
+  if (!meta_.keeps_file_flags()) return;
+  if ((found & ~home.flags & kFlagXattrs) != 0) {
+    report("xattr", inode_text(home.ino) + " has extended attributes that its flags do not tell");
+  }
+  if (((home.flags ^ found) & kFlagCapability) != 0) {
+    report("xattr", inode_text(home.ino) + ": its flags and its capabilities do not agree");
+  }
 }
 
 void Fsck::check_extent(const Sighting& home, const ExtentRecord& record) {
@@ -592,7 +621,7 @@ Status Fsck::check_pins() {
 Result<FsckResult> fsck(const OpContext& ctx, Meta& meta,
                         const std::function<void(Ino, uint64_t chunk, const Extent&)>& extent,
                         const FsckLimits& limits) {
-  auto result = Fsck(ctx, meta.store(), extent, limits).run();
+  auto result = Fsck(ctx, meta, extent, limits).run();
   if (!result.ok()) return std::move(result).error().with_context("fsck");
   return result;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "meta/acl_cache.h"
 #include "meta/metadata_cache.h"
 
 namespace skerry::meta {
@@ -46,9 +47,12 @@ Meta::Meta(std::shared_ptr<Store> store, VolumeFormat format, MetaOptions option
     : store_(std::move(store)),
       format_(std::move(format)),
       options_(std::move(options)),
+      keeps_file_flags_(std::ranges::find(format_.read_only_compatible, kFeatureFileFlags) !=
+                        format_.read_only_compatible.end()),
       clock_(clock),
       random_(random),
-      cache_(std::make_unique<MetadataCache>(options_.cache_entries, random)) {}
+      cache_(std::make_unique<MetadataCache>(options_.cache_entries, random)),
+      acls_(std::make_unique<AclCache>()) {}
 
 Meta::~Meta() = default;
 

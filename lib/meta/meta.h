@@ -27,6 +27,10 @@
 
 namespace skerry::meta {
 
+/// Every client that writes keeps the bits of Attributes::flags, so that they tell of each file
+/// whether it has extended attributes; without the feature they tell that only of ACLs.
+inline constexpr char kFeatureFileFlags[] = "file-flags";
+
 /// What `format` decides once. Stored as JSON in the volume record kVolumeFormat.
 struct VolumeFormat {
   std::string uuid;
@@ -35,9 +39,10 @@ struct VolumeFormat {
   uint32_t block_bytes = 4u << 20;
   uint32_t inline_bytes = 4096;   // files up to this length live in the metadata
   bool durable_metadata = false;  // every commit is durable
-  // Feature flags by name. A client that does not know an `incompatible` one refuses to open; one
-  // that does not know a `read_only_compatible` one opens read-only.
-  std::vector<std::string> compatible, read_only_compatible, incompatible;
+  // Feature flags by name, of a new volume those of this version. A client that does not know an
+  // `incompatible` one refuses to open; one that does not know a `read_only_compatible` one opens
+  // read-only.
+  std::vector<std::string> compatible, read_only_compatible = {kFeatureFileFlags}, incompatible;
 };
 std::string encode_format(const VolumeFormat& format);
 Result<VolumeFormat> decode_format(std::string_view json);
@@ -51,6 +56,7 @@ Result<VolumeFormat> read_format(const OpContext& ctx, Store& store);
 bool format_requires_read_only(const VolumeFormat& format);
 
 class MetadataCache;  // ops/../metadata_cache.h: dentries and attributes, see there
+class AclCache;
 
 struct MetaOptions {
   bool read_only = false;
@@ -77,12 +83,15 @@ class Meta {
   Clock& clock() { return clock_; }
   Random& random() { return random_; }
   MetadataCache& cache() { return *cache_; }
+  AclCache& acls() { return *acls_; }
   const VolumeFormat& format() const { return format_; }
   const MetaOptions& options() const { return options_; }
   ClientId client() const { return client_.load(std::memory_order_acquire); }
   /// Objects of the current session have ids from here on.
   ObjectId first_object() const { return first_object_.load(std::memory_order_acquire); }
   TimeNs now_ns() { return clock_.now_ns(); }
+  /// The volume has kFeatureFileFlags.
+  bool keeps_file_flags() const { return keeps_file_flags_; }
 
   /// Fresh ids from this client's batch; a new batch costs one commit.
   Result<Ino> next_ino(const OpContext& ctx);
@@ -133,9 +142,11 @@ class Meta {
   std::shared_ptr<Store> store_;
   VolumeFormat format_;
   MetaOptions options_;
+  const bool keeps_file_flags_;
   Clock& clock_;
   Random& random_;
   std::unique_ptr<MetadataCache> cache_;
+  std::unique_ptr<AclCache> acls_;
   std::atomic<ClientId> client_{0};
   std::atomic<ObjectId> first_object_{0};
   std::atomic<uint64_t> epoch_{0};

@@ -12,9 +12,14 @@ namespace skerry::meta {
 
 // ---- access.cc: permission checks (path_resolution(7), open(2), chmod(2), chown(2), unlink(2)).
 enum Access : unsigned { kExecute = 1, kWrite = 2, kRead = 4 };
-Status check_access(const Credentials& who, const Attributes& attr, unsigned access);
-/// For removing or renaming `child` out of `dir`: write and search on dir, and the sticky bit.
-Status check_delete(const Credentials& who, const Attributes& dir, const Attributes& child);
+/// Immutable files are written by nobody (EPERM). Otherwise by the mode, or the access ACL where
+/// the file has one: that is read from the store once for each of the file's versions. EACCES;
+/// ESTALE where an ACL had to be read of an inode that is gone.
+Status check_access(const OpContext& ctx, Meta& meta, const Attributes& attr, unsigned access);
+/// For removing or renaming `child` out of `dir`: write and search on dir, the sticky bit, and that
+/// neither's inode flags forbid it.
+Status check_delete(const OpContext& ctx, Meta& meta, const Attributes& dir,
+                    const Attributes& child);
 /// EINVAL (empty, NUL or '/' inside), ENAMETOOLONG; "." and ".." are EINVAL here.
 Status check_name(std::string_view name);
 
@@ -70,9 +75,26 @@ struct SetAttributes {
   std::optional<uint32_t> mode, uid, gid;
   std::optional<TimeNs> atime_ns, mtime_ns;
   bool atime_now = false, mtime_now = false;  // UTIME_NOW: needs only write permission
+  std::optional<uint32_t> inode_flags;        // of kInodeFlags; root alone changes them
 };
 Result<Attributes> set_attributes(const OpContext& ctx, Meta& meta, Ino ino,
                                   const SetAttributes& set);
+
+// ---- access_times.cc
+enum class AtimeMode : uint8_t { kNone, kRelative, kStrict };  // mount(8): noatime and so on
+/// A read of `ino`, whose access time was `known_ns` before.
+struct AccessTime {
+  Ino ino = 0;
+  TimeNs known_ns = 0;
+  TimeNs read_ns = 0;
+};
+/// True if a read at `read_ns` changes the access time of a file with these attributes.
+bool needs_access_time(const Attributes& attr, TimeNs read_ns, AtimeMode mode);
+/// Commits reads, few times, where the mode says so and nobody has set another access time since.
+/// Nothing else of the files changes, neither their change time nor their version. At best effort:
+/// of a file that others change at the same time it may be left out.
+Status set_access_times(const OpContext& ctx, Meta& meta, const std::vector<AccessTime>& reads,
+                        AtimeMode mode);
 
 // ---- list.cc
 struct ListedEntry {
@@ -88,7 +110,8 @@ struct ListPage {
 Result<ListPage> list(const OpContext& ctx, Meta& meta, Ino dir, std::string_view after,
                       uint32_t limit, bool with_attributes, bool check = true);
 
-// ---- xattr.cc (xattr(7); user.* needs file permissions, trusted.* root, security.* root to set)
+// ---- xattr.cc (xattr(7); user.* needs file permissions, trusted.* root, security.* root to set;
+// system.posix_acl_access and _default are the ACLs: see acl.h, and ops/acl.cc)
 enum class XattrMode { kSet, kCreate, kReplace };
 Status set_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::string_view name,
                  std::string_view value, XattrMode mode);
@@ -144,7 +167,8 @@ Result<Attributes> truncate(const OpContext& ctx, Meta& meta, Ino ino, uint64_t 
 /// and clipped to EOF): copy_file_range(2) without copying. EINVAL where the ranges overlap in one
 /// file. EAGAIN as for write_data. Counts references. EXDEV is never returned.
 Result<DataWritten> copy_extents(const OpContext& ctx, Meta& meta, Ino from, uint64_t from_offset,
-                                 Ino to, uint64_t to_offset, uint64_t length);
+                                 Ino to, uint64_t to_offset, uint64_t length,
+                                 uint32_t clear_mode = 0);
 /// Replaces what a compaction read: extent records of (ino, chunk) with seq <= last_seq, `count` of
 /// them, by one record `replacement` at last_seq; objects no longer referred to become garbage.
 /// False: something else changed meanwhile; nothing was done.

@@ -47,6 +47,17 @@ enum class FileType : uint8_t {
 /// Bits of Attributes::flags.
 inline constexpr uint32_t kFlagInline =
     1;  // the data is in the `inline` table, there are no extents
+inline constexpr uint32_t kFlagAccessAcl = 2;    // there is an access ACL: see acl.h
+inline constexpr uint32_t kFlagDefaultAcl = 4;   // directories: new files inherit an ACL
+inline constexpr uint32_t kFlagXattrs = 8;       // there may be xattrs that are no ACLs
+inline constexpr uint32_t kFlagCapability = 16;  // one of them is security.capability
+inline constexpr uint32_t kFlagImmutable = 32;   // chattr(1) +i
+inline constexpr uint32_t kFlagAppendOnly = 64;  // chattr(1) +a
+inline constexpr uint32_t kInodeFlags = kFlagImmutable | kFlagAppendOnly;
+
+/// The xattr that lends a program its file's capabilities: capabilities(7). Not known by who writes
+/// to the file any more than set-user-ID, and lost as that is, even if root writes.
+inline constexpr char kCapabilityXattr[] = "security.capability";
 
 struct Attributes {
   Ino ino = 0;

@@ -127,8 +127,9 @@ struct DeleteRange {
   std::optional<uint64_t> b;
   std::optional<uint64_t> max_c;
 };
-/// Changes attributes in place wherever they are and adds one to the version. Conflict if there is
-/// no such inode. Absent optionals leave a field alone; `max_` fields are commutative.
+/// Changes attributes in place wherever they are and adds one to the version (unless keep_version).
+/// Conflict if there is no such inode. Absent optionals leave a field alone; `max_` fields are
+/// commutative. Clearing kFlagCapability of a file that has it removes the xattr as well.
 struct Patch {
   Ino ino = 0;
   std::optional<uint32_t> mode, uid, gid;
@@ -137,7 +138,9 @@ struct Patch {
   uint64_t max_length = 0;
   TimeNs max_mtime_ns = INT64_MIN;
   TimeNs max_ctime_ns = INT64_MIN;
-  uint32_t clear_mode = 0;  // suid, sgid dropped by a write
+  TimeNs max_atime_ns = INT64_MIN;
+  bool keep_version = false;  // of an access time: nothing that is kept by version rests on it
+  uint32_t clear_mode = 0;    // suid and sgid (06000) dropped by a write: see mode_without()
   uint32_t set_flags = 0;
   uint32_t clear_flags = 0;
   int32_t add_nlink = 0;
@@ -154,7 +157,8 @@ struct AddDirStat {
   bool replace_time = false;  // utimes(2) on the directory: mtime_ns replaces the record's time
 };
 /// Data of a file. Adds one to the file's version (the seq of the new extent records), sets
-/// length = max(length, end), mtime and ctime by max, clears `clear_mode`. `pieces` give positions
+/// length = max(length, end), mtime and ctime by max, clears `clear_mode` as Patch does and
+/// kFlagCapability, with the xattr, always. `pieces` give positions
 /// in chunk_offset relative to `offset`, or with `append` to the length the file has at that
 /// moment. Conflict if the inode is gone, or if it has kFlagInline (see records.h) unless
 /// `replace_inline`, which drops the flag and the inline record.

@@ -91,6 +91,7 @@ void Background::run() {
       OpContext ctx = volume_.own_context(kBeatTimeoutNs);
       ctx.cancel = &cancel_;
       if (!volume_.options().read_only) volume_.files().background_step(ctx);
+      report("access times", volume_.access_times().commit(ctx, volume_.meta()));
       TimeNs now = volume_.clock().monotonic_ns();
       if (woken || now >= next_beat) {
         next_beat = now + jittered(random, kBeatNs);

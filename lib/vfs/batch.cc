@@ -114,9 +114,9 @@ AttributeResults find_many(const OpContext& ctx, Volume& volume,
   return results;
 }
 
-Status may_read(const OpContext& ctx, const meta::Attributes& attr) {
+Status may_read(const OpContext& ctx, Volume& volume, const meta::Attributes& attr) {
   if (attr.is_dir()) return Error(EISDIR, "a directory has no data");
-  SKERRY_TRY(meta::check_access(ctx.credentials, attr, meta::kRead));
+  SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kRead));
   if (attr.type != FileType::kRegular) return Error(ENXIO, "not a regular file");
   return {};
 }
@@ -147,7 +147,10 @@ Result<meta::Ino> target_of(const OpContext& ctx, Volume& volume, Parents& paren
                   open_file(ctx, volume, nullptr, path, flags, request.mode));
     return handle->ino();
   }
-  SKERRY_TRY(meta::check_access(ctx.credentials, found.attr, meta::kWrite));
+  SKERRY_TRY(meta::check_access(ctx, volume.meta(), found.attr, meta::kWrite));
+  if ((found.attr.flags & meta::kFlagAppendOnly) != 0) {
+    return Error(EPERM, "the file is append-only");
+  }
   return found.attr.ino;
 }
 
@@ -227,7 +230,8 @@ std::vector<Result<std::unique_ptr<Handle>>> open_many(const OpContext& ctx, Vol
 Result<uint64_t> read_file(const OpContext& ctx, Volume& volume, std::string_view path,
                            MutableBytes out) {
   SKERRY_ASSIGN(meta::Attributes attr, stat(ctx, volume, nullptr, path, Lookup{}));
-  SKERRY_TRY(may_read(ctx, attr));
+  SKERRY_TRY(may_read(ctx, volume, attr));
+  volume.access_times().note(attr);
   const size_t wanted = static_cast<size_t>(std::min<uint64_t>(out.size(), attr.length));
   if (wanted == 0) return attr.length;
   SKERRY_ASSIGN(size_t got,
@@ -249,8 +253,9 @@ void read_many(const OpContext& ctx, Volume& volume, std::vector<ReadRequest>& r
   std::vector<std::shared_ptr<data::OpenInode>> inodes(requests.size());
   for (size_t p = 0; p < path_requests.size(); p++) {
     ReadRequest& request = requests[path_requests[p]];
-    Status allowed = found[p].ok() ? may_read(ctx, *found[p]) : Status(found[p].error());
+    Status allowed = found[p].ok() ? may_read(ctx, volume, *found[p]) : Status(found[p].error());
     if (allowed.ok()) {
+      volume.access_times().note(*found[p]);
       inodes[path_requests[p]] = volume.files().peek(found[p]->ino);
     } else {
       request.result = std::move(allowed).error();
@@ -274,6 +279,7 @@ void read_many(const OpContext& ctx, Volume& volume, std::vector<ReadRequest>& r
         request.result = std::move(allowed).error();
         continue;
       }
+      request.file->note_read();
       inodes[i] = request.file->inode();
     }
     if (inodes[i] == nullptr) continue;

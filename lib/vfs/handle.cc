@@ -38,7 +38,17 @@ Status may_open(const OpContext& ctx, Volume& volume, const meta::Attributes& at
   unsigned access = 0;
   if (mode == O_RDONLY || mode == O_RDWR) access |= meta::kRead;
   if (wants_write(flags)) access |= meta::kWrite;
-  SKERRY_TRY(meta::check_access(ctx.credentials, attr, access));
+  SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, access));
+  const Credentials& who = ctx.credentials;
+  if ((flags & O_NOATIME) != 0 && !who.is_root() && who.uid != attr.uid) {
+    return Error(EPERM, "O_NOATIME is for the owner and root");
+  }
+  if ((attr.flags & meta::kFlagAppendOnly) != 0) {
+    const bool elsewhere = mode != O_RDONLY && (flags & O_APPEND) == 0;
+    if (elsewhere || (flags & O_TRUNC) != 0) {
+      return Error(EPERM, "an append-only file is written with O_APPEND and never cut");
+    }
+  }
   if (attr.type != FileType::kRegular && attr.type != FileType::kDirectory) {
     return Error(ENXIO, "a fifo, socket or device has no peer inside a volume");
   }
@@ -132,6 +142,9 @@ Handle::Handle(Volume& volume, const meta::Attributes& attr, int flags)
       writable_(has_data(attr.type, flags) && (flags & O_ACCMODE) != O_RDONLY),
       nameless_((flags & O_TMPFILE) == O_TMPFILE && (flags & O_EXCL) != 0),
       inode_(has_data(attr.type, flags) ? volume.files().open(attr.ino) : nullptr),
+      mark_((inode_ != nullptr || attr.is_dir()) && readable_ && (flags & O_NOATIME) == 0
+                ? volume.access_times().open(attr)
+                : nullptr),
       at_open_(attr) {
   if (inode_ == nullptr && !attr.is_dir()) {
     volume_.meta().note_open(ino_);  // FileStore did it for the others
@@ -148,6 +161,11 @@ Handle::Handle(Volume& volume, const meta::Attributes& attr, int flags)
 Handle::~Handle() {
   if (writable_) volume_.writers().remove(ino_);
   if (counted_) volume_.meta().note_closed(ino_);
+  if (mark_ != nullptr && volume_.access_times().full()) {
+    const OpContext ctx = volume_.own_context(volume_.options().timeout_ns);
+    Status noted = volume_.access_times().commit(ctx, volume_.meta());
+    (void)noted;  // the background thread tries again, and says what is wrong
+  }
 }
 
 Result<std::unique_ptr<Handle>> Handle::reopen(const OpContext& ctx, Volume& volume, meta::Ino ino,
@@ -173,6 +191,12 @@ Status Handle::check_writable() const {
 }
 
 Result<meta::Attributes> Handle::attributes(const OpContext& ctx) {
+  auto attr = committed_or_dirty(ctx);
+  if (attr.ok()) volume_.access_times().show(&*attr);
+  return attr;
+}
+
+Result<meta::Attributes> Handle::committed_or_dirty(const OpContext& ctx) {
   if (inode_ != nullptr && inode_->dirty()) return inode_->attributes(ctx);
   if (auto dirty = volume_.writers().dirty(ino_)) return dirty->attributes(ctx);
   auto attr = meta::get_attributes(ctx, volume_.meta(), ino_);

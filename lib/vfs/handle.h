@@ -44,6 +44,12 @@ class Handle {
   /// Null for what has no data here: directories, special files, O_PATH.
   const std::shared_ptr<data::OpenInode>& inode() const { return inode_; }
 
+  /// What was read leaves its access time behind, where the volume's mode and O_NOATIME let it.
+  void note_read() {
+    if (mark_ != nullptr) [[unlikely]]
+      volume_.access_times().note(*mark_);
+  }
+
   // ---- read.cc
   Result<size_t> read(const OpContext& ctx, uint64_t offset, MutableBytes out);
   Result<size_t> read_pieces(const OpContext& ctx, uint64_t offset, const MutableBytes* pieces,
@@ -68,7 +74,10 @@ class Handle {
   Result<meta::Attributes> attributes(const OpContext& ctx);
 
  private:
+  Result<meta::Attributes> committed_or_dirty(const OpContext& ctx);
   uint32_t cleared_mode(const OpContext& ctx) const;
+  /// EPERM where the file has one of these inode flags by now.
+  Status refuse(const OpContext& ctx, uint32_t inode_flags);
   Status written(const OpContext& ctx, Status result);
   Status told(Status flushed);
 
@@ -82,6 +91,7 @@ class Handle {
   bool counted_ = false;                          // noted as open in Meta by this handle itself
   const std::shared_ptr<data::OpenInode> inode_;  // shared with all handles of this inode
   data::ReadaheadState readahead_;
+  const std::shared_ptr<AccessMark> mark_;  // null where reading leaves no trace
   std::atomic<bool> wrote_{false};
   std::mutex error_mutex_;
   uint64_t errors_seen_ = 0;  // guarded by error_mutex_

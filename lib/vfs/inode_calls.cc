@@ -59,8 +59,12 @@ Result<Attributes> add(const OpContext& ctx, Volume& volume, Ino dir, std::strin
 }
 
 Result<Attributes> with_unflushed(const OpContext& ctx, Volume& volume, Result<Attributes> attr) {
-  if (!attr.ok() || attr->type != FileType::kRegular) return attr;
-  if (auto dirty = volume.writers().dirty(attr->ino)) return dirty->attributes(ctx);
+  if (!attr.ok()) return attr;
+  if (attr->type == FileType::kRegular) {
+    if (auto dirty = volume.writers().dirty(attr->ino)) attr = dirty->attributes(ctx);
+    if (!attr.ok()) return attr;
+  }
+  volume.access_times().show(&*attr);
   return attr;
 }
 
@@ -68,7 +72,8 @@ Status set_length(const OpContext& ctx, Volume& volume, Ino ino, uint64_t length
   SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
   if (attr.is_dir()) return Error(EISDIR, "a directory");
   if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
-  SKERRY_TRY(meta::check_access(ctx.credentials, attr, meta::kWrite));
+  SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kWrite));
+  if ((attr.flags & meta::kFlagAppendOnly) != 0) return Error(EPERM, "the file is append-only");
   if (length > static_cast<uint64_t>(INT64_MAX)) return Error(EINVAL, "a length above 2^63");
   if (length > meta::kMaxFileSize) return Error(EFBIG, "a file holds at most 2^57 bytes");
   const uint32_t clear_mode = ctx.credentials.is_root() ? 0 : 06000;
@@ -99,7 +104,7 @@ Status inode_access(const OpContext& ctx, Volume& volume, Ino ino, unsigned mode
   SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
   const bool special = attr.type != FileType::kRegular && !attr.is_dir();
   if ((mode & meta::kWrite) != 0 && !special) SKERRY_TRY(volume.check_writable());
-  return meta::check_access(ctx.credentials, attr, mode);
+  return meta::check_access(ctx, volume.meta(), attr, mode);
 }
 
 Result<Attributes> inode_set(const OpContext& ctx, Volume& volume, Ino ino,
@@ -113,7 +118,7 @@ Result<Attributes> inode_set(const OpContext& ctx, Volume& volume, Ino ino,
   }
   if (length) SKERRY_TRY(set_length(ctx, volume, ino, *length));
   const bool more = set.mode || set.uid || set.gid || set.atime_ns || set.mtime_ns ||
-                    set.atime_now || set.mtime_now;
+                    set.atime_now || set.mtime_now || set.inode_flags;
   if (more) SKERRY_TRY(set_attributes(ctx, volume, ino, set));
   return inode_stat(ctx, volume, ino);
 }
@@ -187,6 +192,7 @@ Result<Attributes> inode_symlink(const OpContext& ctx, Volume& volume, std::stri
 Result<std::string> inode_readlink(const OpContext& ctx, Volume& volume, Ino ino) {
   SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
   if (attr.type != FileType::kSymlink) return Error(EINVAL, "not a symbolic link");
+  volume.access_times().note(attr);
   return meta::readlink(ctx, volume.meta(), ino);
 }
 

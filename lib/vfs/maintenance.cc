@@ -351,7 +351,7 @@ Result<uint64_t> compact(const OpContext& ctx, Volume& volume, std::string_view 
   if (attr.is_dir()) return Error(EISDIR, "a directory has no data");
   if (attr.type != meta::FileType::kRegular) return Error(EINVAL, "not a regular file");
   SKERRY_TRY(volume.check_writable());
-  SKERRY_TRY(meta::check_access(ctx.credentials, attr, meta::kWrite));
+  SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kWrite));
   volume.heartbeat_if_due();
   return volume.files().peek(attr.ino)->compact(ctx, false);
 }

@@ -124,8 +124,12 @@ Result<meta::Attributes> find(const OpContext& ctx, Volume& volume, const Handle
 Result<meta::Attributes> stat(const OpContext& ctx, Volume& volume, const Handle* at,
                               std::string_view path, Lookup how) {
   auto attr = find(ctx, volume, at, path, how);
-  if (!attr.ok() || attr->type != FileType::kRegular) return attr;
-  if (auto dirty = volume.writers().dirty(attr->ino)) return dirty->attributes(ctx);
+  if (!attr.ok()) return attr;
+  if (attr->type == FileType::kRegular) {
+    if (auto dirty = volume.writers().dirty(attr->ino)) attr = dirty->attributes(ctx);
+    if (!attr.ok()) return attr;
+  }
+  volume.access_times().show(&*attr);
   return attr;
 }
 
@@ -134,7 +138,7 @@ Status access(const OpContext& ctx, Volume& volume, const Handle* at, std::strin
   SKERRY_ASSIGN(meta::Attributes attr, find(ctx, volume, at, path, how));
   const bool special = attr.type != FileType::kRegular && !attr.is_dir();
   if ((mode & meta::kWrite) != 0 && !special) SKERRY_TRY(volume.check_writable());
-  return meta::check_access(ctx.credentials, attr, mode);
+  return meta::check_access(ctx, volume.meta(), attr, mode);
 }
 
 Status mkdir(const OpContext& ctx, Volume& volume, const Handle* at, std::string_view path,
@@ -189,6 +193,7 @@ Result<std::string> readlink(const OpContext& ctx, Volume& volume, const Handle*
   Lookup how{false, at != nullptr && at->type() == FileType::kSymlink};
   SKERRY_ASSIGN(meta::Attributes attr, find(ctx, volume, at, path, how));
   if (attr.type != FileType::kSymlink) return Error(EINVAL, "not a symbolic link");
+  volume.access_times().note(attr);
   return meta::readlink(ctx, volume.meta(), attr.ino);
 }
 
@@ -302,6 +307,7 @@ Status set_attributes(const OpContext& ctx, Volume& volume, meta::Ino ino,
   }
   SKERRY_ASSIGN(meta::Attributes after, meta::set_attributes(ctx, volume.meta(), ino, set));
   volume.files().note_own_change(ino, after.version);
+  if (set.atime_ns || set.atime_now) volume.access_times().replaced(ino, after.atime_ns);
   return {};
 }
 
@@ -313,7 +319,10 @@ Status truncate(const OpContext& ctx, Volume& volume, std::string_view path, uin
         if (attr.is_dir()) return Error(EISDIR, "a directory");
         if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
         SKERRY_TRY(volume.check_writable());
-        SKERRY_TRY(meta::check_access(ctx.credentials, attr, meta::kWrite));
+        SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kWrite));
+        if ((attr.flags & meta::kFlagAppendOnly) != 0) {
+          return Error(EPERM, "the file is append-only");
+        }
         if (length > static_cast<uint64_t>(INT64_MAX)) {
           return Error(EINVAL, "a length above 2^63");
         }
@@ -329,7 +338,8 @@ Result<Listing> open_listing(const OpContext& ctx, Volume& volume, std::string_v
                              std::string_view after, bool with_attributes) {
   SKERRY_ASSIGN(meta::Attributes attr, find(ctx, volume, nullptr, path, Lookup{}));
   if (!attr.is_dir()) return Error(ENOTDIR, "not a directory");
-  SKERRY_TRY(meta::check_access(ctx.credentials, attr, meta::kRead));
+  SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kRead));
+  volume.access_times().note(attr);
   return Listing(attr.ino, after, with_attributes);
 }
 

@@ -57,6 +57,22 @@ std::function<Status(std::string_view)> duration(TimeNs* out) {
   };
 }
 
+std::function<Status(std::string_view)> access_times(meta::AtimeMode* out) {
+  return [=](std::string_view text) -> Status {
+    if (text == "noatime") {
+      *out = meta::AtimeMode::kNone;
+    } else if (text == "relatime") {
+      *out = meta::AtimeMode::kRelative;
+    } else if (text == "strictatime") {
+      *out = meta::AtimeMode::kStrict;
+    } else {
+      return Error(EINVAL,
+                   "\"" + std::string(text) + "\" is none of noatime, relatime and strictatime");
+    }
+    return {};
+  };
+}
+
 Status unknown(std::string_view key, const std::vector<Option>& known) {
   std::string keys;
   for (const Option& option : known) {
@@ -161,6 +177,7 @@ Result<VolumeOptions> parse_volume_options(const char* const* options) {
                    {"read_only", flag(&out.read_only)},
                    {"durable", flag(&out.durable)},
                    {"background", flag(&out.background)},
+                   {"atime", access_times(&out.atime)},
                    {"metadata_cache", size_between(0, uint64_t{1} << 28, &out.metadata_cache)},
                }));
   return out;

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "meta/ops.h"
 
 namespace skerry::vfs {
 
@@ -27,6 +28,7 @@ struct VolumeOptions {
   bool durable = false;
   bool background = true;
   uint64_t metadata_cache = 1u << 18;
+  meta::AtimeMode atime = meta::AtimeMode::kNone;
 };
 
 /// `options`: NULL-terminated, may be null. EINVAL with a sentence that names the option, and the

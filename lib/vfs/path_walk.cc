@@ -30,7 +30,9 @@ Result<meta::Attributes> PathWalk::directory_attributes(bool exact) {
 
 Status PathWalk::search_permission() {
   SKERRY_ASSIGN(meta::Attributes attr, directory_attributes(false));
-  return meta::check_access(ctx_.credentials, attr, meta::kExecute);
+  Status allowed = meta::check_access(ctx_, meta_, attr, meta::kExecute);
+  if (!allowed.ok()) return absent(std::move(allowed).error());
+  return allowed;
 }
 
 Result<meta::Attributes> PathWalk::lookup(std::string_view name, bool exact) {
@@ -116,9 +118,8 @@ Result<meta::Attributes> PathWalk::last() {
     case LastKind::kRoot:
       return directory_attributes(true);
     case LastKind::kDot: {
-      SKERRY_ASSIGN(meta::Attributes attr, directory_attributes(true));
-      SKERRY_TRY(meta::check_access(ctx_.credentials, attr, meta::kExecute));
-      return attr;
+      SKERRY_TRY(search_permission());
+      return directory_attributes(true);
     }
     case LastKind::kDotDot:
       break;

@@ -21,6 +21,7 @@ Result<size_t> Handle::read(const OpContext& ctx, uint64_t offset, MutableBytes 
     return Error(EINVAL, "an offset or length above 2^63");
   }
   if (out.empty()) return size_t{0};
+  note_read();
   return inode_->read(ctx, offset, out, &readahead_);
 }
 
@@ -47,6 +48,7 @@ Result<data::CacheView> Handle::view(const OpContext& ctx, uint64_t offset, uint
   }
   if (inode_ == nullptr) return Error(EBADF, "the file has no data");
   if (length == 0) return data::CacheView();
+  note_read();
   return inode_->view(ctx, offset, length);
 }
 

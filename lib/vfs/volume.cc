@@ -85,6 +85,8 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpContext& ctx, Parts parts,
   SKERRY_ASSIGN(volume->meta_, meta::Meta::open(ctx, volume->counted_store_, given.format,
                                                 meta_options, *given.clock, *given.random));
 
+  if (!options.read_only) volume->access_times_.start(options.atime, *given.clock);
+
   volume->counting_ = std::make_shared<CountingObjectStore>(given.objects);
   volume->objects_ = std::make_shared<RetryObjectStore>(volume->counting_, *given.random);
   data::BlockStoreOptions block_options;
@@ -116,6 +118,11 @@ Status Volume::close(const OpContext& ctx) {
   Status first;
   background_.reset();
   if (files_ != nullptr) keep_first(files_->flush_all(ctx, meta::Durability::kDurable), &first);
+  if (meta_ != nullptr) {
+    // Nobody relies on them, so they are no reason for close to fail.
+    Status noted = access_times_.commit(ctx, *meta_);
+    if (!noted.ok()) log_message(LogLevel::kWarning, "access times: " + noted.error().message());
+  }
   queue_executor_.reset();
   files_.reset();
   blocks_.reset();
@@ -161,6 +168,7 @@ void Volume::suspect_session() {
 Status Volume::sync(const OpContext& ctx) {
   if (options_.read_only) return {};
   Status flushed = files_->flush_all(ctx, meta::Durability::kDurable);
+  keep_first(access_times_.commit(ctx, *meta_), &flushed);
   // Also what was committed before and only visible: the flush may have had nothing to commit.
   keep_first(parts_.store->sync(ctx), &flushed);
   return flushed;

@@ -17,6 +17,7 @@
 #include "meta/meta.h"
 #include "object/decorators/counting_store.h"
 #include "object/object_store.h"
+#include "vfs/access_times.h"
 #include "vfs/options.h"
 
 namespace skerry::vfs {
@@ -66,6 +67,7 @@ class Volume {
   meta::Meta& meta() { return *meta_; }
   data::BlockStore& blocks() { return *blocks_; }
   data::FileStore& files() { return *files_; }
+  AccessTimes& access_times() { return access_times_; }
   Executor& executor() { return *executor_; }
   /// Where requests of completion queues run: apart from executor(), because they wait for tasks
   /// there. Started at first use.
@@ -108,6 +110,7 @@ class Volume {
   std::unique_ptr<data::BlockStore> blocks_;
   std::unique_ptr<data::FileStore> files_;
   WriterTable writers_;
+  AccessTimes access_times_;
   std::unique_ptr<Background> background_;
   std::atomic<TimeNs> last_heartbeat_ns_{0};  // where there is no background thread
   bool closed_ = false;

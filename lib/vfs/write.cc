@@ -32,6 +32,13 @@ uint32_t Handle::cleared_mode(const OpContext& ctx) const {
   return ctx.credentials.is_root() ? 0 : 06000;
 }
 
+/// Linux lets who has the file open go on writing to it, but do nothing else with its bytes.
+Status Handle::refuse(const OpContext& ctx, uint32_t inode_flags) {
+  SKERRY_ASSIGN(meta::Attributes attr, meta::get_attributes(ctx, volume_.meta(), ino_, false));
+  if ((attr.flags & inode_flags) == 0) return {};
+  return Error(EPERM, "the file is immutable or append-only");
+}
+
 /// O_SYNC and O_DSYNC; and what close() has to know.
 Status Handle::written(const OpContext& ctx, Status result) {
   if (!result.ok()) {
@@ -54,6 +61,7 @@ Status Handle::write(const OpContext& ctx, uint64_t offset, ByteView bytes) {
 Status Handle::truncate(const OpContext& ctx, uint64_t length) {
   if (!writable_) return Error(EINVAL, "the file is not open for writing");  // ftruncate(2)
   SKERRY_TRY(check_range(length, 0));
+  SKERRY_TRY(refuse(ctx, meta::kInodeFlags));
   auto cut = inode_->truncate(ctx, length, cleared_mode(ctx));
   return written(ctx, cut.ok() ? Status() : Status(std::move(cut).error()));
 }
@@ -63,6 +71,8 @@ Status Handle::allocate(const OpContext& ctx, uint32_t mode, uint64_t offset, ui
   if (length == 0) return Error(EINVAL, "a length of zero");
   SKERRY_TRY(check_range(offset, length));
   const bool keep_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+  const bool adds = (mode & ~FALLOC_FL_KEEP_SIZE) == 0;
+  SKERRY_TRY(refuse(ctx, adds ? meta::kFlagImmutable : meta::kInodeFlags));
   switch (mode & ~FALLOC_FL_KEEP_SIZE) {
     case 0: {
       if (keep_size) return {};  // space is not reserved, so there is nothing to do
@@ -75,9 +85,9 @@ Status Handle::allocate(const OpContext& ctx, uint32_t mode, uint64_t offset, ui
     }
     case FALLOC_FL_PUNCH_HOLE:
       if (!keep_size) return Error(ENOTSUP, "a hole is punched with SKERRY_FALLOC_KEEP_SIZE only");
-      return written(ctx, inode_->zero_range(ctx, offset, length, false));
+      return written(ctx, inode_->zero_range(ctx, offset, length, false, cleared_mode(ctx)));
     case FALLOC_FL_ZERO_RANGE:
-      return written(ctx, inode_->zero_range(ctx, offset, length, !keep_size));
+      return written(ctx, inode_->zero_range(ctx, offset, length, !keep_size, cleared_mode(ctx)));
     default:
       return Error(ENOTSUP, "a mode of fallocate(2) that is not supported");
   }
@@ -94,6 +104,7 @@ Result<uint64_t> Handle::copy_range(const OpContext& ctx, Handle& from, uint64_t
     return Error(EINVAL, "an offset or length above 2^63");
   }
   SKERRY_TRY(check_range(to_offset, 0));
+  SKERRY_TRY(to.refuse(ctx, meta::kFlagImmutable));
   length = std::min(length, meta::kMaxFileSize - to_offset);
   if (from.ino_ == to.ino_ && from_offset < to_offset + length &&
       to_offset < from_offset + length) {
@@ -101,7 +112,7 @@ Result<uint64_t> Handle::copy_range(const OpContext& ctx, Handle& from, uint64_t
   }
   if (length == 0) return uint64_t{0};
   auto copied = from.volume_.files().copy_range(ctx, *from.inode_, from_offset, *to.inode_,
-                                                to_offset, length);
+                                                to_offset, length, to.cleared_mode(ctx));
   SKERRY_TRY(to.written(ctx, copied.ok() ? Status() : Status(copied.error())));
   return copied;
 }

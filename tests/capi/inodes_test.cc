@@ -138,7 +138,7 @@ TEST_CASE("inode: attributes", "[capi][inode]") {
   struct skerry_setattr set {};
   FAILS(skerry_inode_setattr(v, nullptr, ino, &set, &st), EINVAL);  // no struct_size
   set.struct_size = sizeof set;
-  set.valid = 64;
+  set.valid = 128;
   FAILS(skerry_inode_setattr(v, nullptr, ino, &set, &st), EINVAL);
   set.valid = SKERRY_SET_MODE | SKERRY_SET_UID | SKERRY_SET_GID | SKERRY_SET_SIZE |
               SKERRY_SET_ATIME | SKERRY_SET_MTIME;

@@ -1,8 +1,10 @@
 """Every command, as a user types it: results, --json, sentences and exit statuses."""
 
 import base64
+import ctypes
 import json
 import os
+import pathlib
 import subprocess
 
 import pytest
@@ -12,6 +14,14 @@ from program import PROGRAM, Cli
 
 def lines(output):
     return [json.loads(line) for line in output.splitlines()]
+
+
+def set_flags(url, path, flags):
+    library = ctypes.CDLL(str(pathlib.Path(PROGRAM).parents[1] / "lib" / "libskerry.so"))
+    volume = ctypes.c_void_p()
+    assert library.skerry_volume_open(url.encode(), None, ctypes.byref(volume)) == 0
+    assert library.skerry_setflags(volume, None, path.encode(), flags) == 0
+    assert library.skerry_volume_close(volume) == 0
 
 
 def put(cli, path, data=b""):
@@ -89,6 +99,15 @@ def test_stat(cli):
     assert b"/file" in cli("stat", "/file")
     assert lines(cli("stat", "--json", "/link"))[0]["type"] == "symlink"
     assert lines(cli("stat", "-L", "--json", "/link"))[0]["type"] == "file"
+    assert not entry["immutable"] and not entry["append_only"]
+    assert b"Flags:" not in cli("stat", "/file")
+    set_flags(cli.url, "/file", 0x30)
+    (entry,) = lines(cli("stat", "--json", "/file"))
+    assert entry["immutable"] and entry["append_only"]
+    assert b"Flags: immutable append-only\n" in cli("stat", "/file")
+    assert "immutable" in cli.fails("rm", "/file")
+    set_flags(cli.url, "/file", 0)
+    cli("rm", "/file")
 
 
 def test_cat(cli):

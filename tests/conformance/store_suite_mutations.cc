@@ -162,6 +162,84 @@ STORE_TEST("patch changes attributes wherever they are", "") {
   CHECK(s.commit({}, {Patch{99}}).failed_mutation == 0);
 }
 
+STORE_TEST("patch: an access time leaves the version", "") {
+  StoreUser s(world);
+  s.apply({Put{file_entry(1, "a", 10, 8)}});
+  s.apply({Put{OrphanRecord{file_entry(1, "b", 11, 4).attr}}});
+  for (Ino ino : {10, 11}) {
+    const Attributes before = s.home(ino)->attr;
+    Patch patch;
+    patch.ino = ino;
+    patch.max_atime_ns = before.atime_ns + 100;
+    patch.keep_version = true;
+    CHECK(s.apply({patch})[0].version == before.version);
+    patch.max_atime_ns -= 50;
+    CHECK(s.apply({patch})[0].version == before.version);
+    Attributes wanted = before;
+    wanted.atime_ns += 100;
+    CHECK(s.home(ino)->attr == wanted);
+  }
+}
+
+STORE_TEST("capabilities: the xattr goes with its flag", "") {
+  StoreUser s(world);
+  EntryRecord entry = file_entry(1, "a", 10, 1);
+  const XattrRecord capability{10, kCapabilityXattr, "c"}, other{10, "user.a", "1"};
+  auto give = [&] {
+    entry.version = entry.attr.version = s.home(10) ? s.home(10)->attr.version + 1 : 1;
+    entry.attr.flags = kFlagXattrs | kFlagCapability;
+    s.apply({Put{entry}, Put{capability}, Put{other}});
+  };
+  auto gone = [&] {
+    CHECK(s.home(10)->attr.flags == kFlagXattrs);
+    CHECK(s.at<XattrRecord>(xattr_key(10, "user.a")) == other);
+    return s.commit({ExpectAbsent{xattr_key(10, kCapabilityXattr)}}, {}).applied;
+  };
+  WriteData write;
+  write.ino = 10;
+  write.length = 10;
+  give();
+  s.apply({write});
+  CHECK(gone());
+  s.apply({write});  // again, with nothing to lose
+  Patch patch;
+  patch.ino = 10;
+  patch.clear_flags = kFlagCapability;
+  give();
+  s.apply({patch});
+  CHECK(gone());
+  // Without the flag nobody looks for the record, and a patch that leaves the flag leaves both.
+  s.apply({Put{capability}});
+  s.apply({patch});
+  CHECK(s.at<XattrRecord>(xattr_key(10, kCapabilityXattr)) == capability);
+  give();
+  patch.clear_flags = 0;
+  s.apply({patch});
+  CHECK(s.home(10)->attr.flags == (kFlagXattrs | kFlagCapability));
+  CHECK(s.at<XattrRecord>(xattr_key(10, kCapabilityXattr)) == capability);
+}
+
+STORE_TEST("clear_mode: set-group-ID goes only with group execution", "") {
+  StoreUser s(world);
+  EntryRecord entry = file_entry(1, "a", 10, 1);
+  for (auto [before, after] : {std::pair{06755u, 0755u}, {06745u, 02745u}, {02676u, 0676u}}) {
+    entry.attr.mode = before;
+    s.apply({Put{entry}});
+    Patch patch;
+    patch.ino = 10;
+    patch.clear_mode = 06000;
+    s.apply({patch});
+    CHECK(s.home(10)->attr.mode == after);
+    s.apply({Put{entry}});
+    WriteData write;
+    write.ino = 10;
+    write.length = 1;
+    write.clear_mode = 06000;
+    s.apply({write});
+    CHECK(s.home(10)->attr.mode == after);
+  }
+}
+
 STORE_TEST("dirstat: sums and maxima, conflict without a record", "") {
   StoreUser s(world);
   CHECK(s.commit({}, {AddDirStat{5, 0, 1, 1, 1}}).failed_mutation == 0);

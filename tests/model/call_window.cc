@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "meta/ops.h"
+#include "model/acl_model.h"
 
 namespace skerry::model {
 
@@ -50,9 +51,15 @@ bool infrastructure(int error) {
   }
 }
 
-/// chmod(2), chown(2): what becomes of the bits.
+/// chmod(2), chown(2), setting an ACL: what becomes of the bits.
 uint32_t mode_after(const Call& call, const ModelInode& inode) {
   const bool root = call.who.uid == 0;
+  if (call.op == Op::kSetAcl) {
+    if (call.value.empty() || call.name != kAccessAcl) return inode.mode;
+    uint32_t mode = (inode.mode & ~0777u) | ModelAcl(call.value).mode();
+    if (!root && !call.who.in_group(inode.gid)) mode &= ~kSetGroupId;
+    return mode;
+  }
   if (call.op == Op::kChmod || (call.op == Op::kSetAttrHandle && !call.uid && !call.gid)) {
     uint32_t mode = call.mode & 07777;
     if (!root && !call.who.in_group(inode.gid)) mode &= ~kSetGroupId;
@@ -70,10 +77,11 @@ uint32_t mode_after(const Call& call, const ModelInode& inode) {
 }  // namespace
 
 const char* name_of(Op op) {
-  constexpr const char* kNames[] = {
-      "handle",      "stat", "mkdir",       "symlink", "readlink", "unlink",      "rmdir",
-      "rename",      "link", "link-handle", "chmod",   "chown",    "setxattr",    "getxattr",
-      "removexattr", "list", "open",        "tmpfile", "truncate", "remove_tree", "fchmod"};
+  constexpr const char* kNames[] = {"handle", "stat",   "mkdir",    "symlink",  "readlink",
+                                    "unlink", "rmdir",  "rename",   "link",     "link-handle",
+                                    "chmod",  "chown",  "setxattr", "getxattr", "removexattr",
+                                    "list",   "open",   "tmpfile",  "truncate", "remove_tree",
+                                    "fchmod", "setfacl"};
   return kNames[static_cast<size_t>(op)];
 }
 
@@ -322,6 +330,12 @@ CallWindow::Verdict CallWindow::judge_target(const NamespaceModel& model, Ino in
         verdict.deny(EPERM);
       }
       break;
+    case Op::kSetAcl:
+      if (call_.name == kDefaultAcl && !inode->is_dir() && !call_.value.empty()) {
+        verdict.refuse(EACCES);
+      }
+      if (!owner) verdict.deny(EPERM);
+      break;
     case Op::kSetXattr:
     case Op::kRemoveXattr: {
       if (!plain) verdict.deny(EPERM);
@@ -417,6 +431,12 @@ void CallWindow::evaluate_targets(const NamespaceModel& model) {
       if (call_.op == Op::kChmod || call_.op == Op::kChown || call_.op == Op::kSetAttrHandle) {
         nothing_to_do_ = true;
       }
+      // An ACL that is not kept, and none before.
+      const bool kept =
+          !call_.value.empty() && (call_.name == kDefaultAcl || ModelAcl(call_.value).extended());
+      if (call_.op == Op::kSetAcl && !kept && !inode->xattrs.contains(call_.name)) {
+        nothing_to_do_ = true;
+      }
     }
   }
 }
@@ -462,7 +482,7 @@ void CallWindow::evaluate(const NamespaceModel& model) {
         } else {
           take(judge_add(model, at), {});
         }
-        if (dir != nullptr) new_groups_.insert({dir->gid, dir->mode & kSetGroupId});
+        if (dir != nullptr) note_parent(*dir);
       }
       return;
     case Op::kUnlink:
@@ -502,7 +522,7 @@ void CallWindow::evaluate(const NamespaceModel& model) {
         std::string detail;
         take(judge_open(model, at, &detail), detail);
         if (const ModelInode* dir = model.find(at.first)) {
-          new_groups_.insert({dir->gid, dir->mode & kSetGroupId});
+          note_parent(*dir);
         }
       }
       for (Ino ino : targets_) {
@@ -623,7 +643,8 @@ std::optional<std::string> CallWindow::committing(const TreeChange& change,
   if (!change.attributes.empty()) {
     const Ino ino = *change.attributes.begin();
     if (change.attributes.size() != 1 || !targets_.contains(ino) ||
-        (call_.op != Op::kChmod && call_.op != Op::kChown && call_.op != Op::kSetAttrHandle)) {
+        (call_.op != Op::kChmod && call_.op != Op::kChown && call_.op != Op::kSetAttrHandle &&
+         call_.op != Op::kSetAcl)) {
       return "a commit changed the attributes of " + std::to_string(ino) +
              ", which the call did not ask for";
     }
@@ -636,9 +657,11 @@ std::optional<std::string> CallWindow::committing(const TreeChange& change,
     expected_ino_ = ino;
     ++commits_;
   }
-  if (!change.xattrs.empty()) {
-    const auto& [ino, name] = *change.xattrs.begin();
-    if (change.xattrs.size() != 1 || !targets_.contains(ino) || name != call_.name) {
+  std::set<std::pair<Ino, std::string>> xattrs = change.xattrs;
+  std::erase_if(xattrs, [&](const auto& x) { return change.created.contains(x.first); });
+  if (!xattrs.empty()) {
+    const auto& [ino, name] = *xattrs.begin();
+    if (xattrs.size() != 1 || !targets_.contains(ino) || name != call_.name) {
       return "a commit changed an extended attribute that the call did not name";
     }
     std::string detail;
@@ -646,9 +669,32 @@ std::optional<std::string> CallWindow::committing(const TreeChange& change,
     if (!verdict.structural.empty()) {
       return "the call should have failed with " + list_of(verdict.structural);
     }
-    ++commits_;
+    if (change.attributes.empty()) ++commits_;
   }
   return std::nullopt;
+}
+
+void CallWindow::note_parent(const ModelInode& dir) {
+  const auto acl = dir.xattrs.find(kDefaultAcl);
+  new_parents_.insert(
+      {dir.gid, dir.mode & kSetGroupId, acl == dir.xattrs.end() ? "" : acl->second});
+}
+
+/// Mode, group and ACLs of a new file, in its directory as it was at some moment.
+bool CallWindow::made_rightly(const ModelInode& made) const {
+  for (const auto& [gid, inherits, acl] : new_parents_) {
+    const uint32_t wanted = inherits != 0 ? gid : call_.who.gid;
+    uint32_t mode = call_.mode & 07777 & ~(acl.empty() ? call_.who.umask : 0);
+    std::map<std::string, std::string> xattrs;
+    if (made.is_dir()) mode = (mode & 01777) | inherits;
+    if (made.type == FileType::kSymlink) mode = 0777;
+    if (made.type == FileType::kRegular && call_.who.uid != 0 && !call_.who.in_group(wanted)) {
+      mode &= ~kSetGroupId;
+    }
+    if (!acl.empty() && made.type != FileType::kSymlink) inherit(acl, made.type, &mode, &xattrs);
+    if (made.gid == wanted && made.mode == mode && made.xattrs == xattrs) return true;
+  }
+  return false;
 }
 
 std::optional<std::string> CallWindow::committed(const TreeChange& change,
@@ -661,18 +707,8 @@ std::optional<std::string> CallWindow::committed(const TreeChange& change,
     if (call_.op == Op::kSymlink) type = FileType::kSymlink;
     bool right = made->type == type && made->uid == call_.who.uid;
     if (type == FileType::kSymlink) right = right && made->target == call_.value;
-    bool group = false;
-    for (const auto& [gid, inherits] : new_groups_) {
-      const uint32_t wanted = inherits != 0 ? gid : call_.who.gid;
-      uint32_t mode = call_.mode & 07777 & ~call_.who.umask;
-      if (type == FileType::kDirectory) mode = (mode & 01777) | inherits;
-      if (type == FileType::kSymlink) mode = 0777;
-      if (type == FileType::kRegular && call_.who.uid != 0 && !call_.who.in_group(wanted)) {
-        mode &= ~kSetGroupId;
-      }
-      group = group || (made->gid == wanted && made->mode == mode);
-    }
-    if (!right || !group) return "a new file has wrong attributes: " + stat_detail(ino, *made);
+    if (!right || !made_rightly(*made))
+      return "a new file has wrong attributes: " + stat_detail(ino, *made);
   }
   if (expected_) {
     const ModelInode* now = after.find(expected_ino_);
@@ -700,6 +736,7 @@ bool CallWindow::changes() const {
     case Op::kRemoveXattr:
     case Op::kTmpfile:
     case Op::kSetAttrHandle:
+    case Op::kSetAcl:
       return true;
     default:
       return false;

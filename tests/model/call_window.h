@@ -41,6 +41,7 @@ enum class Op {
   kTruncate,
   kRemoveTree,
   kSetAttrHandle,
+  kSetAcl,
 };
 const char* name_of(Op op);
 
@@ -52,7 +53,7 @@ struct Call {
   unsigned flags = 0;   // of open, rename, setxattr (XattrMode)
   uint32_t mode = 0;
   std::optional<uint32_t> uid, gid;
-  std::string name, value;  // of an extended attribute; value: a symlink's target
+  std::string name, value;  // of an extended attribute; value: a symlink's target, an ACL
   Ino ino = 0;              // of the handle
   std::string text() const;
 };
@@ -110,6 +111,8 @@ class CallWindow {
   void evaluate_targets(const NamespaceModel& model);
   void evaluate_list(const NamespaceModel& model);
   bool wants(const TreeChange& change, const NamespaceModel& before, std::string* why);
+  void note_parent(const ModelInode& dir);
+  bool made_rightly(const ModelInode& made) const;
   std::optional<std::string> answered_list(const Answer& answer) const;
   bool changes() const;
 
@@ -122,8 +125,9 @@ class CallWindow {
   bool nothing_to_do_ = false;     // at some moment success without a change was right
   unsigned commits_ = 0;           // own, that changed names or attributes
   std::set<Ino> committed_inos_;
-  std::set<std::pair<uint32_t, uint32_t>> new_groups_;  // (gid, setgid bit) a new file may get
-  std::optional<ModelInode> expected_;                  // attributes after an own chmod or chown
+  /// (gid, setgid bit, default ACL) of what a new file's directory has been meanwhile
+  std::set<std::tuple<uint32_t, uint32_t, std::string>> new_parents_;
+  std::optional<ModelInode> expected_;  // attributes after an own chmod or chown
   Ino expected_ino_ = 0;
   // kList
   bool listed_once_ = false;

@@ -75,6 +75,7 @@ class Client {
   void call_link();
   void call_attributes(Op op);
   void call_xattr();
+  void call_acl();
   void call_list();
   void call_truncate();
   void call_remove_tree();

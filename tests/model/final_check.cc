@@ -4,6 +4,7 @@
 #include "data/block_format.h"
 #include "meta/ops.h"
 #include "meta/session.h"
+#include "model/acl_model.h"
 #include "model/client.h"
 #include "model/simulation.h"
 #include "vfs/maintenance.h"
@@ -128,7 +129,8 @@ class FinalCheck {
     if (names->size() != inode.xattrs.size()) return world_.fail(name + ": other attributes");
     for (const auto& [xattr, value] : inode.xattrs) {
       auto got = meta::get_xattr(ctx, client_.volume().meta(), ino, xattr);
-      if (!got.ok() || *got != value) return world_.fail(name + ": attribute " + xattr);
+      if (!got.ok() || *got != shown_xattr(inode, xattr))
+        return world_.fail(name + ": attribute " + xattr);
     }
   }
 

@@ -1,7 +1,9 @@
 // Calls that take paths, over few names, so that clients meet.
 #include <algorithm>
 
+#include "model/acl_model.h"
 #include "model/client.h"
+#include "support/acl_text.h"
 
 namespace skerry::model {
 
@@ -79,7 +81,7 @@ void Client::name_call() {
     case 19:
       return call_attributes(world_.dice.chance(1, 2) ? Op::kChmod : Op::kChown);
     case 20:
-      return call_xattr();
+      return world_.dice.chance(1, 2) ? call_xattr() : call_acl();
     case 21:
       return call_list();
     case 22:
@@ -232,6 +234,31 @@ void Client::call_xattr() {
     Answer answer;
     answer.detail = "=" + *value;
     return answer;
+  });
+}
+
+void Client::call_acl() {
+  Call call;
+  call.op = Op::kSetAcl;
+  call.who.uid = any_uid();
+  call.path = world_.dice.chance(1, 2) ? any_directory() : any_path();
+  call.follow = true;
+  call.name = world_.dice.chance(1, 2) ? kAccessAcl : kDefaultAcl;
+  constexpr const char* kAcls[] = {"",
+                                   "u::rwx,g::rwx,o::rwx",
+                                   "u::rwx,u:1000:rwx,g::-,m::rwx,o::-",
+                                   "u::rwx,g::-,g:1000:rx,m::rwx,o::x",
+                                   "u::rwx,u:1000:-,g::rwx,m::rwx,o::rwx",
+                                   "u::rw,u:0:r,u:1000:rwx,g::r,m::r,o::r"};
+  const char* text = kAcls[world_.dice.below(6)];
+  if (*text != 0) call.value = acl(text);
+  perform(call, [&](const OpContext& ctx) {
+    auto attr = vfs::find(ctx, *volume_, nullptr, call.path, {true, false});
+    if (!attr.ok()) return answer_of(std::move(attr).error());
+    meta::Meta& meta = volume_->meta();
+    if (call.value.empty()) return answer_of(meta::remove_xattr(ctx, meta, attr->ino, call.name));
+    return answer_of(
+        meta::set_xattr(ctx, meta, attr->ino, call.name, call.value, meta::XattrMode::kSet));
   });
 }
 

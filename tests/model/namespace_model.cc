@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "meta/attribute_changes.h"
+#include "model/acl_model.h"
+
 namespace skerry::model {
 
 using meta::Table;
@@ -9,6 +12,9 @@ using meta::Table;
 bool permits(const Credentials& who, const ModelInode& inode, unsigned access) {
   if (who.uid == 0) return inode.is_dir() || (access & 1) == 0 || (inode.mode & 0111) != 0;
   unsigned granted = inode.mode;
+  if (who.uid != inode.uid && inode.xattrs.contains(kAccessAcl)) {
+    return acl_permits(who, inode, access);
+  }
   if (who.uid == inode.uid) {
     granted >>= 6;
   } else if (who.in_group(inode.gid)) {
@@ -216,10 +222,12 @@ std::optional<std::string> NamespaceModel::apply(const TreeChange& change,
       if (patch->mode) it->second.mode = *patch->mode;
       if (patch->uid) it->second.uid = *patch->uid;
       if (patch->gid) it->second.gid = *patch->gid;
-      it->second.mode &= ~patch->clear_mode;
+      it->second.mode = meta::mode_without(it->second.mode, patch->clear_mode);
     } else if (const auto* write = std::get_if<meta::WriteData>(&mutation)) {
       auto it = inodes_.find(write->ino);
-      if (it != inodes_.end()) it->second.mode &= ~write->clear_mode;
+      if (it != inodes_.end()) {
+        it->second.mode = meta::mode_without(it->second.mode, write->clear_mode);
+      }
     } else if (const auto* put = std::get_if<meta::Put>(&mutation)) {
       if (const auto* xattr = std::get_if<meta::XattrRecord>(&put->record)) {
         auto it = inodes_.find(xattr->ino);

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import stat
+import struct
 
 import pytest
 
@@ -296,6 +297,53 @@ def test_rename_flags(volume):
         volume.rename("/a", "/b", noreplace=True)
     volume.rename("/a", "/b", exchange=True)
     assert volume.read_bytes("/a") == b"b"
+
+
+def test_inode_flags(volume):
+    immutable, append = 0x10, 0x20  # stat.STATX_ATTR_IMMUTABLE, _APPEND of newer Pythons
+    volume.write_bytes("/f", b"data")
+    assert volume.statx("/f")["attributes"] & (immutable | append) == 0
+    volume.setflags("/f", immutable)
+    assert volume.statx("/f")["attributes"] & (immutable | append) == immutable
+    for action in (
+        lambda: volume.unlink("/f"),
+        lambda: volume.chmod("/f", 0o600),
+        lambda: volume.write_bytes("/f", b""),
+        lambda: volume.truncate("/f", 0),
+        lambda: volume.setxattr("/f", "user.a", b""),
+    ):
+        with pytest.raises(PermissionError) as caught:
+            action()
+        assert caught.value.errno == errno.EPERM
+    volume.setflags("/f", append)
+    with volume.open("/f", "ab") as file:
+        file.write(b" and more")
+    assert volume.read_bytes("/f") == b"data and more"
+    volume.setflags("/f", 0)
+    volume.unlink("/f")
+
+
+def test_acls(volume):
+    acl = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", *entry)
+        for entry in (
+            (0x01, 6, 0xFFFFFFFF),
+            (0x02, 4, 1000),
+            (0x04, 0, 0xFFFFFFFF),
+            (0x10, 4, 0xFFFFFFFF),
+            (0x20, 0, 0xFFFFFFFF),
+        )
+    )
+    volume.write_bytes("/f", b"data")
+    volume.setxattr("/f", "system.posix_acl_access", acl)
+    assert stat.S_IMODE(volume.stat("/f").st_mode) == 0o640
+    assert volume.listxattr("/f") == ["system.posix_acl_access"]
+    assert volume.getxattr("/f", "system.posix_acl_access") == acl
+    volume.chmod("/f", 0o600)
+    assert volume.getxattr("/f", "system.posix_acl_access") != acl
+    with pytest.raises(OSError) as caught:
+        volume.setxattr("/f", "system.posix_acl_access", acl[:-8])
+    assert caught.value.errno == errno.EINVAL
 
 
 def test_xattrs(volume):

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "support/acl_text.h"
 #include "support/test_volume.h"
 
 namespace skerry::meta {
@@ -41,8 +42,17 @@ struct Fixture {
     volume.add_file("clone", {ids[0]});
     volume.commit({AddObjectReferences{ids[0], 1}, Put{XattrRecord{file, "user.a", "b"}},
                    Put{GarbageRecord{kCurrentEpoch, ids[2]}}});
+    flag(file, kFlagXattrs);
     volume.add_file("gone", {ids[3]});
     volume.unlink("gone");
+  }
+
+  void flag(Ino ino, uint32_t set, uint32_t clear = 0) {
+    Patch patch;
+    patch.ino = ino;
+    patch.set_flags = set;
+    patch.clear_flags = clear;
+    volume.commit({patch});
   }
 
   template <typename R>
@@ -244,6 +254,32 @@ TEST_CASE("fsck: finds each kind of damage", "[meta][fsck]") {
   SECTION("attributes of no inode") {
     f.volume.commit({Put{XattrRecord{66666, "user.a", "b"}}});
     expected = {"xattr"};
+  }
+  SECTION("attributes that the flags do not tell") {
+    f.flag(f.file, 0, kFlagXattrs);
+    expected = {"xattr"};
+  }
+  SECTION("a capability that the flags do not tell") {
+    f.volume.commit({Put{XattrRecord{f.file, kCapabilityXattr, "c"}}});
+    expected = {"xattr"};
+  }
+  SECTION("a flag of a capability that is not there") {
+    f.flag(f.file, kFlagCapability);
+    expected = {"xattr"};
+  }
+  SECTION("a flag of an ACL that is not there") {
+    f.flag(f.directory, kFlagDefaultAcl);
+    expected = {"acl"};
+  }
+  SECTION("an ACL that the flags do not tell") {
+    f.volume.commit(
+        {Put{XattrRecord{f.file, "system.posix_acl_access", acl("u::r,g::r,m::r,o::r")}}});
+    expected = {"acl"};
+  }
+  SECTION("a malformed ACL") {
+    f.flag(f.file, kFlagAccessAcl);
+    f.volume.commit({Put{XattrRecord{f.file, "system.posix_acl_access", "?"}}});
+    expected = {"acl"};
   }
   SECTION("a pin of no session") {
     f.volume.commit({Put{PinRecord{55555, f.file}}});

@@ -304,7 +304,9 @@ TEST_CASE("xattr: namespaces, modes and limits", "[meta][xattr]") {
   CHECK(set(user, file, "user.b", "") == EACCES);
   CHECK(set(user, file, "trusted.b", "") == EPERM);
   CHECK(set(f.root, file, "trusted.b", "t") == 0);
-  CHECK(set(f.root, file, "system.posix_acl_access", "t") == EOPNOTSUPP);
+  CHECK(set(f.root, file, "system.posix_acl_access", "t") == EINVAL);
+  CHECK(set(f.root, file, "system.other", "t") == EOPNOTSUPP);
+  CHECK(set(f.root, file, "other.a", "t") == EOPNOTSUPP);
   CHECK(set(f.root, file, "user.", "t") == EINVAL);
   CHECK(set(f.root, file, "", "t") == ERANGE);
   CHECK(set(f.root, file, "user." + std::string(251, 'x'), "t") == ERANGE);

@@ -9,6 +9,7 @@
 #include "meta/session.h"
 #include "meta/stores/memory/memory_store.h"
 #include "meta/stores/sqlite/sqlite_store.h"
+#include "support/acl_text.h"
 #include "support/fake_clock.h"
 
 namespace skerry::meta {
@@ -142,6 +143,19 @@ class World {
                                 x % 2 == 0 ? XattrMode::kCreate : XattrMode::kReplace));
         note("xattr", remove_xattr(ctx_, meta, ino, x % 3 == 0 ? "user.x" : "user.y"));
         break;
+      case 14: {
+        const bool is_default = x % 3 == 0;
+        const char* name = is_default ? "system.posix_acl_default" : "system.posix_acl_access";
+        if (x % 5 == 0) {
+          note("no acl", remove_xattr(ctx_, meta, ino, name));
+        } else {
+          const char* text = x % 2 == 0 ? "u::rwx,u:5:rw,g::r,m::rx,o::-" : "u::rwx,g::rx,o::x";
+          note("acl", set_xattr(ctx_, meta, ino, name, acl(text), XattrMode::kSet));
+        }
+        auto got = get_xattr(ctx_, meta, ino, name);
+        note(got.ok() ? acl_text(*got).c_str() : "none", got);
+        break;
+      }
       case 11:
         if (found.ok() && found->type == kRegular) {
           note("inline", write_inline(ctx_, meta, ino, found->version, std::string(x % 4000, 'i'),

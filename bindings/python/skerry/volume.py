@@ -313,13 +313,12 @@ class Volume:
         return self.stat(path, follow_symlinks=False)
 
     def statx(self, path: StrPath, *, follow_symlinks: bool = True) -> Dict[str, int]:
-        """What os.stat_result has no place for too: btime_ns, and `version`, which changes with
-        every change of data or attributes."""
+        """What os.stat_result has no place for too: btime_ns, `version`, which changes with every
+        change of data or attributes, and `attributes`, of which STATX_ATTR_IMMUTABLE (0x10) and
+        STATX_ATTR_APPEND (0x20) are set by setflags()."""
         stat = self._stat(path, follow_symlinks)
         out = {}
         for name, kind in _abi.Stat._fields_:
-            if name == "reserved":
-                continue
             value = getattr(stat, name)
             if kind is _abi.Timespec:
                 out[name + "_ns"] = value.nanoseconds()
@@ -351,6 +350,11 @@ class Volume:
 
     def chmod(self, path: StrPath, mode: int, *, follow_symlinks: bool = True) -> None:
         self._at("fchmodat", path, follow_symlinks, mode & 0o7777)
+
+    def setflags(self, path: StrPath, flags: int) -> None:
+        """Makes a file immutable (0x10), append-only (0x20) or neither, as chattr(1); statx() tells.
+        Root alone may."""
+        self._path("setflags", path, flags)
 
     def chown(
         self, path: StrPath, uid: int, gid: int, *, follow_symlinks: bool = True

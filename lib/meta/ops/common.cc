@@ -115,10 +115,15 @@ Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source
   return view;
 }
 
-Status check_directory(const OpContext& ctx, const std::optional<CachedAttributes>& dir) {
+Status check_directory(const OpContext& ctx, Meta& meta,
+                       const std::optional<CachedAttributes>& dir) {
   if (!dir) return Error(ENOENT, "the directory was removed");
   if (!dir->attr.is_dir()) return Error(ENOTDIR);
-  return check_access(ctx.credentials, dir->attr, kExecute);
+  Status allowed = check_access(ctx, meta, dir->attr, kExecute);
+  if (!allowed.ok() && allowed.error().code() == ESTALE) {
+    return Error(ENOENT, "the directory was removed");
+  }
+  return allowed;
 }
 
 Result<CachedAttributes> attributes_of(const OpContext& ctx, Meta& meta, Ino ino, Source source,
@@ -181,10 +186,11 @@ Attributes new_attributes(const OpContext& ctx, Meta& meta, const Attributes& di
   attr.uid = who.uid;
   attr.gid = (dir.mode & kSetGroupId) != 0 ? dir.gid : who.gid;
   attr.atime_ns = attr.mtime_ns = attr.ctime_ns = attr.btime_ns = now;
+  const uint32_t umask = what.ignores_umask ? 0 : who.umask;
   switch (what.type) {
     case FileType::kDirectory:
       // mkdir(2): of the special bits only the sticky one is taken; set-group-ID is inherited.
-      attr.mode = (what.mode & 01777 & ~who.umask) | (dir.mode & kSetGroupId);
+      attr.mode = (what.mode & 01777 & ~umask) | (dir.mode & kSetGroupId);
       attr.nlink = 2;
       attr.shards = std::max<uint32_t>(meta.store().capabilities().dirstat_shards, 1);
       break;
@@ -192,7 +198,7 @@ Attributes new_attributes(const OpContext& ctx, Meta& meta, const Attributes& di
       attr.mode = 0777;
       break;
     default:
-      attr.mode = what.mode & 07777 & ~who.umask;
+      attr.mode = what.mode & 07777 & ~umask;
       if (!who.is_root() && !who.in_group(attr.gid)) attr.mode &= ~kSetGroupId;
       break;
   }

@@ -71,7 +71,8 @@ void remember_entry(Meta& meta, const MetadataCache::Ticket& ticket, Ino dir, st
                     const std::optional<EntryRecord>& entry);
 
 /// ENOENT if the directory is gone, ENOTDIR if it is none, EACCES without search permission.
-Status check_directory(const OpContext& ctx, const std::optional<CachedAttributes>& dir);
+Status check_directory(const OpContext& ctx, Meta& meta,
+                       const std::optional<CachedAttributes>& dir);
 
 /// The attributes of an inode as cached or read; ESTALE if it does not exist.
 Result<CachedAttributes> attributes_of(const OpContext& ctx, Meta& meta, Ino ino, Source source,
@@ -121,6 +122,7 @@ struct NewInode {
   uint32_t mode;  // before umask
   uint64_t rdev = 0;
   uint64_t length = 0;
+  bool ignores_umask = false;  // the directory has a default ACL
 };
 /// Attributes of an inode made in `dir` by ctx's user: umask, group and set-group-ID inheritance.
 Attributes new_attributes(const OpContext& ctx, Meta& meta, const Attributes& dir, Ino ino,

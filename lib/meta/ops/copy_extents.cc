@@ -48,7 +48,7 @@ std::vector<Extent> visible_pieces(const std::vector<ExtentRecord>& records, uin
 }
 
 Result<DataWritten> copy_batch(const OpContext& ctx, Meta& meta, Ino from, uint64_t from_offset,
-                               Ino to, uint64_t to_offset, uint64_t length) {
+                               Ino to, uint64_t to_offset, uint64_t length, uint32_t clear_mode) {
   for (Attempts attempts(ctx, meta);;) {
     SKERRY_TRY(attempts.next());
     SKERRY_ASSIGN(FileData source, load_file(ctx, meta, from, from_offset / kChunkSize,
@@ -60,6 +60,7 @@ Result<DataWritten> copy_batch(const OpContext& ctx, Meta& meta, Ino from, uint6
     write.length = length;
     write.pieces = visible_pieces(source.extents, from_offset, length);
     write.mtime_ns = meta.now_ns();
+    write.clear_mode = clear_mode;
     write.usage_client = meta.client();
     std::map<ObjectId, int64_t> added;
     for (const Extent& piece : write.pieces) {
@@ -88,7 +89,7 @@ Result<DataWritten> copy_batch(const OpContext& ctx, Meta& meta, Ino from, uint6
 }  // namespace
 
 Result<DataWritten> copy_extents(const OpContext& ctx, Meta& meta, Ino from, uint64_t from_offset,
-                                 Ino to, uint64_t to_offset, uint64_t length) {
+                                 Ino to, uint64_t to_offset, uint64_t length, uint32_t clear_mode) {
   if (length == 0) return Error(EINVAL, "nothing to copy");
   if (from_offset > kMaxFileSize || length > kMaxFileSize - from_offset ||
       to_offset > kMaxFileSize || length > kMaxFileSize - to_offset) {
@@ -103,7 +104,7 @@ Result<DataWritten> copy_extents(const OpContext& ctx, Meta& meta, Ino from, uin
     const uint64_t batch_end = (begin / kChunkSize + kBatchChunks) * kChunkSize;
     const uint64_t bytes = std::min(length - done, batch_end - begin);
     SKERRY_ASSIGN(DataWritten batch,
-                  copy_batch(ctx, meta, from, begin, to, to_offset + done, bytes));
+                  copy_batch(ctx, meta, from, begin, to, to_offset + done, bytes, clear_mode));
     if (done == 0) written.length_before = batch.length_before;
     written.version = batch.version;
     done += bytes;

@@ -1,3 +1,4 @@
+#include "meta/ops/acl.h"
 #include "meta/ops/common.h"
 
 namespace skerry::meta {
@@ -13,8 +14,8 @@ using internal::Wanted;
 namespace {
 
 /// What forbids making a new name in `dir`, once it is known that the name is free.
-Status may_create(const OpContext& ctx, const Attributes& dir, const CreateArgs& args) {
-  SKERRY_TRY(check_access(ctx.credentials, dir, kWrite | kExecute));
+Status may_create(const OpContext& ctx, Meta& meta, const Attributes& dir, const CreateArgs& args) {
+  SKERRY_TRY(check_access(ctx, meta, dir, kWrite | kExecute));
   const bool device = args.type == FileType::kCharDevice || args.type == FileType::kBlockDevice;
   if (device && !ctx.credentials.is_root()) return Error(EPERM, "only root may make devices");
   return {};
@@ -39,6 +40,20 @@ void put_inode(const Attributes& attr, Ino dir, std::string_view name, const Cre
   change->use(0, 1);
 }
 
+/// The default ACL of `dir`, null if it has none. False if the directory is not as `dir` says.
+Result<bool> inherited_acl(const OpContext& ctx, Meta& meta, const Attributes& dir,
+                           std::shared_ptr<const Acl>* acl) {
+  Attributes now = dir;
+  Result<std::shared_ptr<const Acl>> loaded =
+      internal::load_acl(ctx, meta, AclKind::kDefault, &now);
+  if (!loaded.ok()) {
+    if (loaded.error().code() == ESTALE) return Error(ENOENT, "the directory was removed");
+    return std::move(loaded).error();
+  }
+  *acl = *std::move(loaded);
+  return now.version == dir.version;
+}
+
 }  // namespace
 
 Result<Created> create(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name,
@@ -53,9 +68,9 @@ Result<Created> create(const OpContext& ctx, Meta& meta, Ino dir, std::string_vi
     Wanted wanted;
     wanted.inodes = {dir};
     SKERRY_ASSIGN(View view, look(ctx, meta, wanted, attempts.source()));
-    SKERRY_TRY(check_directory(ctx, view.inodes[0]));
+    SKERRY_TRY(check_directory(ctx, meta, view.inodes[0]));
     const Attributes parent = view.inodes[0]->attr;
-    const Status allowed = may_create(ctx, parent, args);
+    const Status allowed = may_create(ctx, meta, parent, args);
     CachedEntry known;
     const bool maybe_there =
         meta.cache().find_entry(dir, name, view.ticket.generation, &known) && known.ino != 0;
@@ -68,15 +83,25 @@ Result<Created> create(const OpContext& ctx, Meta& meta, Ino dir, std::string_vi
       if (existing.error().code() != ENOENT) return std::move(existing).error();
       if (!allowed.ok()) return allowed.error();
     }
+    std::shared_ptr<const Acl> inherited;
+    if ((parent.flags & kFlagDefaultAcl) != 0 && args.type != FileType::kSymlink) {
+      SKERRY_ASSIGN(bool current, inherited_acl(ctx, meta, parent, &inherited));
+      if (!current) continue;
+    }
     if (ino == 0) {
       SKERRY_ASSIGN(ino, meta.next_ino(ctx));
     }
     const TimeNs now = meta.now_ns();
     const uint64_t length = args.type == FileType::kSymlink ? args.target.size() : 0;
-    const Attributes attr = internal::new_attributes(
-        ctx, meta, parent, ino, NewInode{args.type, args.mode, args.rdev, length}, now);
+    Attributes attr = internal::new_attributes(
+        ctx, meta, parent, ino,
+        NewInode{args.type, args.mode, args.rdev, length, inherited != nullptr}, now);
     Change change(meta);
     change.expect_absent(entry_key(dir, name));
+    if (inherited != nullptr) {
+      change.expect(ExpectAttributes{dir, parent.version});
+      internal::inherit_acls(inherited, meta, &attr, &change);
+    }
     put_inode(attr, dir, name, args, &change);
     change.touch(parent, now, 1, attr.is_dir() ? 1 : 0);
     SKERRY_ASSIGN(CommitResult result, change.commit(ctx));
@@ -94,21 +119,39 @@ Result<Created> create(const OpContext& ctx, Meta& meta, Ino dir, std::string_vi
 Result<Attributes> create_orphan(const OpContext& ctx, Meta& meta, Ino dir, uint32_t mode) {
   Wanted wanted;
   wanted.inodes = {dir};
-  SKERRY_ASSIGN(View view, look(ctx, meta, wanted, Source::kCacheOrStore));
-  SKERRY_TRY(check_directory(ctx, view.inodes[0]));
-  const Attributes& parent = view.inodes[0]->attr;
-  SKERRY_TRY(check_access(ctx.credentials, parent, kWrite | kExecute));
-  SKERRY_ASSIGN(Ino ino, meta.next_ino(ctx));
-  Attributes attr = internal::new_attributes(ctx, meta, parent, ino,
-                                             NewInode{FileType::kRegular, mode}, meta.now_ns());
-  attr.nlink = 0;
-  Change change(meta);
-  change.expect(ExpectExists{dirstat_key(dir, 0)});
-  change.put(OrphanRecord{attr});
-  SKERRY_ASSIGN(CommitResult result, change.commit(ctx));
-  if (!result.applied) return Error(ENOENT, "the directory was removed");
-  meta.cache().publish_attributes(view.ticket, {attr});
-  return attr;
+  Ino ino = 0;
+  for (Attempts attempts(ctx, meta);;) {
+    SKERRY_TRY(attempts.next());
+    SKERRY_ASSIGN(View view, look(ctx, meta, wanted, attempts.source()));
+    SKERRY_TRY(check_directory(ctx, meta, view.inodes[0]));
+    const Attributes& parent = view.inodes[0]->attr;
+    SKERRY_TRY(check_access(ctx, meta, parent, kWrite | kExecute));
+    std::shared_ptr<const Acl> inherited;
+    if ((parent.flags & kFlagDefaultAcl) != 0) {
+      SKERRY_ASSIGN(bool current, inherited_acl(ctx, meta, parent, &inherited));
+      if (!current) continue;
+    }
+    if (ino == 0) {
+      SKERRY_ASSIGN(ino, meta.next_ino(ctx));
+    }
+    Attributes attr = internal::new_attributes(
+        ctx, meta, parent, ino, NewInode{FileType::kRegular, mode, 0, 0, inherited != nullptr},
+        meta.now_ns());
+    attr.nlink = 0;
+    Change change(meta);
+    change.expect(ExpectExists{dirstat_key(dir, 0)});
+    if (inherited != nullptr) {
+      change.expect(ExpectAttributes{dir, parent.version});
+      internal::inherit_acls(inherited, meta, &attr, &change);
+    }
+    change.put(OrphanRecord{attr});
+    SKERRY_ASSIGN(CommitResult result, change.commit(ctx));
+    if (result.applied) {
+      meta.cache().publish_attributes(view.ticket, {attr});
+      return attr;
+    }
+    if (result.failed_expectation == 0) return Error(ENOENT, "the directory was removed");
+  }
 }
 
 }  // namespace skerry::meta

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "base/crc32c.h"
+#include "meta/attribute_changes.h"
 #include "meta/ops/common.h"
 
 namespace skerry::meta {
@@ -222,8 +223,8 @@ class WriteBatch {
         if (write.extend) attr->length = std::max(attr->length, offset + write.length);
         attr->mtime_ns = std::max(attr->mtime_ns, mtime_of(write));
         attr->ctime_ns = std::max(attr->ctime_ns, mtime_of(write));
-        attr->mode &= ~write.clear_mode;
-        attr->flags &= ~kFlagInline;
+        attr->mode = mode_without(attr->mode, write.clear_mode);
+        attr->flags &= ~(kFlagInline | kFlagCapability);
       });
     }
     pending_.clear();
@@ -261,10 +262,11 @@ Result<DataWritten> write_inline(const OpContext& ctx, Meta& meta, Ino ino, uint
   patch.length = bytes.size();
   patch.max_mtime_ns = patch.max_ctime_ns = now;
   patch.clear_mode = clear_mode;
+  patch.clear_flags = kFlagCapability;
   patch.usage_client = meta.client();
   std::vector<Mutation> mutations;
   if (bytes.empty()) {
-    patch.clear_flags = kFlagInline;
+    patch.clear_flags |= kFlagInline;
     mutations.push_back(Delete{inline_key(ino)});
   } else {
     patch.set_flags = kFlagInline;
@@ -283,8 +285,9 @@ Result<DataWritten> write_inline(const OpContext& ctx, Meta& meta, Ino ino, uint
     attr->length = bytes.size();
     attr->mtime_ns = std::max(attr->mtime_ns, now);
     attr->ctime_ns = std::max(attr->ctime_ns, now);
-    attr->mode &= ~clear_mode;
-    attr->flags = bytes.empty() ? attr->flags & ~kFlagInline : attr->flags | kFlagInline;
+    attr->mode = mode_without(attr->mode, clear_mode);
+    attr->flags &= ~(kFlagInline | kFlagCapability);
+    if (!bytes.empty()) attr->flags |= kFlagInline;
   });
   return DataWritten{outcome.version, outcome.number};
 }

@@ -76,9 +76,12 @@ Result<Attributes> link(const OpContext& ctx, Meta& meta, Ino ino, Ino dir, std:
       return Error(ESTALE, "the file has no name any more");
     std::optional<CachedAttributes> parent;
     if (seen.homes[1]) parent = CachedAttributes{seen.homes[1]->attr};
-    SKERRY_TRY(check_directory(ctx, parent));
+    SKERRY_TRY(check_directory(ctx, meta, parent));
     if (seen.records[0]) return Error(EEXIST);
-    SKERRY_TRY(check_access(ctx.credentials, parent->attr, kWrite | kExecute));
+    SKERRY_TRY(check_access(ctx, meta, parent->attr, kWrite | kExecute));
+    if ((home.attr.flags & kInodeFlags) != 0) {
+      return Error(EPERM, "the file is immutable or append-only");
+    }
     if (home.attr.is_dir()) return Error(EPERM, "directories have one name");
     if (home.attr.nlink >= kMaxLinks) return Error(EMLINK);
 

@@ -24,7 +24,7 @@ Result<ListPage> list(const OpContext& ctx, Meta& meta, Ino dir, std::string_vie
       return std::move(seen).error();
     }
     if (!seen->attr.is_dir()) return Error(ENOTDIR);
-    SKERRY_TRY(check_access(ctx.credentials, seen->attr, kRead));
+    SKERRY_TRY(check_access(ctx, meta, seen->attr, kRead));
   }
   Range range;
   range.table = Table::kEntry;

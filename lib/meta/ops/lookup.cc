@@ -25,9 +25,9 @@ bool cached_lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view n
     return true;
   }
   if (!ctx.credentials.is_root()) {
-    if (Status allowed = check_access(ctx.credentials, found->attr, kExecute); !allowed.ok()) {
+    if (Status allowed = check_access(ctx, meta, found->attr, kExecute); !allowed.ok()) {
       *error = allowed.error().code();
-      return true;
+      return *error == EACCES;  // else an ACL could not be read, which is told with its cause
     }
   }
   CachedEntry entry;
@@ -39,9 +39,10 @@ bool cached_lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view n
   return cache.find_attributes(entry.ino, generation, exact, found);
 }
 
-Result<Attributes> answer(const OpContext& ctx, const std::optional<CachedAttributes>& dir,
+Result<Attributes> answer(const OpContext& ctx, Meta& meta,
+                          const std::optional<CachedAttributes>& dir,
                           const std::optional<EntryRecord>& entry) {
-  SKERRY_TRY(check_directory(ctx, dir));
+  SKERRY_TRY(check_directory(ctx, meta, dir));
   if (!entry) return Error(ENOENT);
   return entry->attr;
 }
@@ -79,7 +80,7 @@ Result<Attributes> lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string
   std::optional<EntryRecord> entry;
   if (seen.records[0]) entry = std::get<EntryRecord>(std::move(*seen.records[0]));
   internal::remember_entry(meta, ticket, dir, name, entry);
-  return answer(ctx, directory, entry);
+  return answer(ctx, meta, directory, entry);
 }
 
 Result<Attributes> get_attributes(const OpContext& ctx, Meta& meta, Ino ino, bool exact) {
@@ -130,7 +131,7 @@ Result<std::vector<Result<Attributes>>> lookup_many(
       std::optional<EntryRecord> entry;
       if (seen.records[m]) entry = std::get<EntryRecord>(std::move(*seen.records[m]));
       internal::remember_entry(meta, ticket, dir, name, entry);
-      answers[missing[m]] = answer(ctx, dirs[directory_index.at(dir)], entry);
+      answers[missing[m]] = answer(ctx, meta, dirs[directory_index.at(dir)], entry);
     }
   }
   std::vector<Result<Attributes>> results;

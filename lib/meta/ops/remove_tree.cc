@@ -214,10 +214,15 @@ class TreeRemoval {
       r->empty.push_back(directory);
       return {};
     }
-    SKERRY_TRY(check_access(ctx_.credentials, directory->entry.attr, kRead | kExecute));
+    Status allowed = check_access(ctx_, meta_, directory->entry.attr, kRead | kExecute);
+    if (!allowed.ok()) {
+      if (allowed.error().code() != ESTALE) return allowed;
+      r->gone.push_back(directory);  // since, as who wanted to read its ACL found
+      return {};
+    }
     for (Record& record : page.records) {
       auto& entry = std::get<EntryRecord>(record);
-      SKERRY_TRY(check_delete(ctx_.credentials, directory->entry.attr, entry.attr));
+      SKERRY_TRY(check_delete(ctx_, meta_, directory->entry.attr, entry.attr));
       if (entry.attr.is_dir()) {
         r->found.emplace_back(directory, std::move(entry));
         // Two names of one inode are removed one after the other.
@@ -281,11 +286,11 @@ Status remove_tree(const OpContext& ctx, Meta& meta, Ino dir, std::string_view n
   wanted.entries = {{dir, name}};
   for (unsigned looks = 1;; ++looks) {
     SKERRY_ASSIGN(View view, look(ctx, meta, wanted, internal::Source::kCacheOrStore));
-    SKERRY_TRY(check_directory(ctx, view.inodes[0]));
+    SKERRY_TRY(check_directory(ctx, meta, view.inodes[0]));
     if (!view.entries[0]) return Error(ENOENT);
     const EntryRecord& top = *view.entries[0];
     const Attributes& parent = view.inodes[0]->attr;
-    SKERRY_TRY(check_delete(ctx.credentials, parent, top.attr));
+    SKERRY_TRY(check_delete(ctx, meta, parent, top.attr));
     if (meta.options().read_only) return Error(EROFS, "the volume is open for reading only");
     if (top.attr.is_dir()) return TreeRemoval(ctx, meta, parent, top).run(progress);
     Status removed = unlink(ctx, meta, dir, name);

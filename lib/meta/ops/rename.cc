@@ -154,9 +154,8 @@ class Rename {
 
   /// rename(2)'s errors in the order in which Linux finds them.
   Status decide(bool* nothing_to_do) const {
-    const Credentials& who = ctx_.credentials;
-    SKERRY_TRY(check_directory(ctx_, view_.inodes[0]));
-    SKERRY_TRY(check_directory(ctx_, view_.inodes[1]));
+    SKERRY_TRY(check_directory(ctx_, meta_, view_.inodes[0]));
+    SKERRY_TRY(check_directory(ctx_, meta_, view_.inodes[1]));
     if (!view_.entries[0]) return Error(ENOENT);
     if (target() && (flags_ & kRenameNoReplace) != 0) return Error(EEXIST);
     if (!target() && exchange()) return Error(ENOENT);
@@ -169,11 +168,11 @@ class Rename {
       *nothing_to_do = true;
       return {};
     }
-    SKERRY_TRY(check_delete(who, from_dir(), source().attr));
+    SKERRY_TRY(check_delete(ctx_, meta_, from_dir(), source().attr));
     if (!target()) {
-      SKERRY_TRY(check_access(who, to_dir(), kWrite | kExecute));
+      SKERRY_TRY(check_access(ctx_, meta_, to_dir(), kWrite | kExecute));
     } else {
-      SKERRY_TRY(check_delete(who, to_dir(), target()->attr));
+      SKERRY_TRY(check_delete(ctx_, meta_, to_dir(), target()->attr));
       if (!exchange()) {
         if (source().attr.is_dir() && !target()->attr.is_dir()) return Error(ENOTDIR);
         if (!source().attr.is_dir() && target()->attr.is_dir()) return Error(EISDIR);
@@ -181,9 +180,9 @@ class Rename {
     }
     if (!across()) return {};
     // Its ".." changes.
-    if (source().attr.is_dir()) SKERRY_TRY(check_access(who, source().attr, kWrite));
+    if (source().attr.is_dir()) SKERRY_TRY(check_access(ctx_, meta_, source().attr, kWrite));
     if (exchange() && target()->attr.is_dir()) {
-      SKERRY_TRY(check_access(who, target()->attr, kWrite));
+      SKERRY_TRY(check_access(ctx_, meta_, target()->attr, kWrite));
     }
     return {};
   }

@@ -26,17 +26,50 @@ Status check_owner(const Credentials& who, const Attributes& attr, const SetAttr
 }
 
 /// utimensat(2): both times "now" needs write permission, anything else ownership.
-Status check_times(const Credentials& who, const Attributes& attr, const SetAttributes& set) {
+Status check_times(const OpContext& ctx, Meta& meta, const Attributes& attr,
+                   const SetAttributes& set) {
+  const Credentials& who = ctx.credentials;
   if (who.is_root() || who.uid == attr.uid) return {};
-  if (set.atime_now && set.mtime_now) return check_access(who, attr, kWrite);
+  if (set.atime_now && set.mtime_now) return check_access(ctx, meta, attr, kWrite);
   return not_owner();
 }
 
-Status check_change(const Credentials& who, const Attributes& attr, const SetAttributes& set) {
+bool sets_times(const SetAttributes& set) {
+  return set.atime_ns || set.mtime_ns || set.atime_now || set.mtime_now;
+}
+
+/// What an immutable or append-only file refuses; "now" for both times may be said of one that is
+/// append-only, to those who may write to it.
+Status check_inode_flags(const Attributes& attr, const SetAttributes& set) {
+  if ((attr.flags & kInodeFlags) == 0) return {};
+  const bool touches = set.atime_now && set.mtime_now && (attr.flags & kFlagImmutable) == 0;
+  if (set.mode || set.uid || set.gid || (sets_times(set) && !touches)) {
+    return Error(EPERM, "the file is immutable or append-only");
+  }
+  return {};
+}
+
+/// chattr(1).
+Status check_new_flags(const Credentials& who, const Attributes& attr, uint32_t flags) {
+  if (attr.type != FileType::kRegular && !attr.is_dir()) {
+    return Error(EOPNOTSUPP, "only files and directories have inode flags");
+  }
+  if ((flags & ~kInodeFlags) != 0) return Error(EOPNOTSUPP, "inode flags that are not supported");
+  if (who.is_root()) return {};
+  if (who.uid != attr.uid) return not_owner();
+  if ((attr.flags & kInodeFlags) == flags) return {};
+  return Error(EPERM, "only root makes files immutable or append-only, or ends it");
+}
+
+Status check_change(const OpContext& ctx, Meta& meta, const Attributes& attr,
+                    const SetAttributes& set) {
+  const Credentials& who = ctx.credentials;
+  SKERRY_TRY(check_inode_flags(attr, set));
+  if (set.inode_flags) SKERRY_TRY(check_new_flags(who, attr, *set.inode_flags));
   if (set.mode) SKERRY_TRY(check_mode(who, attr));
   if (set.uid || set.gid) SKERRY_TRY(check_owner(who, attr, set));
-  if (set.atime_ns || set.mtime_ns || set.atime_now || set.mtime_now) {
-    SKERRY_TRY(check_times(who, attr, set));
+  if (sets_times(set)) {
+    SKERRY_TRY(check_times(ctx, meta, attr, set));
   }
   return {};
 }
@@ -67,14 +100,16 @@ Attributes attributes_after(const Credentials& who, const Attributes& attr,
   after.gid = set.gid.value_or(attr.gid);
   if (set.atime_ns || set.atime_now) after.atime_ns = set.atime_now ? now : *set.atime_ns;
   if (set.mtime_ns || set.mtime_now) after.mtime_ns = set.mtime_now ? now : *set.mtime_ns;
+  if (set.inode_flags) after.flags = (attr.flags & ~kInodeFlags) | *set.inode_flags;
+  // As set-user-ID: chown(2), capabilities(7).
+  if ((set.uid || set.gid) && !attr.is_dir()) after.flags &= ~kFlagCapability;
   after.ctime_ns = now;
   after.version += 1;
   return after;
 }
 
 bool is_empty(const SetAttributes& set) {
-  return !set.mode && !set.uid && !set.gid && !set.atime_ns && !set.mtime_ns && !set.atime_now &&
-         !set.mtime_now;
+  return !set.mode && !set.uid && !set.gid && !set.inode_flags && !sets_times(set);
 }
 
 }  // namespace
@@ -88,7 +123,7 @@ Result<Attributes> set_attributes(const OpContext& ctx, Meta& meta, Ino ino,
     const MetadataCache::Ticket ticket = cache.ticket(meta.store());
     SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, attempts.source(), true));
     const Attributes& attr = seen.attr;
-    SKERRY_TRY(check_change(ctx.credentials, attr, set));
+    SKERRY_TRY(check_change(ctx, meta, attr, set));
     const Attributes after = attributes_after(ctx.credentials, attr, set, meta.now_ns());
     Patch patch;
     patch.ino = ino;
@@ -99,6 +134,8 @@ Result<Attributes> set_attributes(const OpContext& ctx, Meta& meta, Ino ino,
     const bool sets_mtime = set.mtime_ns || set.mtime_now;
     if (sets_mtime) patch.mtime_ns = after.mtime_ns;
     patch.ctime_ns = after.ctime_ns;
+    patch.set_flags = after.flags & ~attr.flags;
+    patch.clear_flags = attr.flags & ~after.flags;
     Change change(meta);
     change.expect(ExpectAttributes{ino, attr.version});
     change.add(std::move(patch));

@@ -3,6 +3,7 @@
 #include <span>
 
 #include "base/crc32c.h"
+#include "meta/attribute_changes.h"
 #include "meta/ops/common.h"
 #include "meta/ops/overlay.h"
 
@@ -86,11 +87,13 @@ class Truncation {
     patch.length = length_;
     patch.mtime_ns = patch.ctime_ns = now;
     patch.clear_mode = clear_mode_;
+    patch.clear_flags = kFlagCapability;
     patch.usage_client = meta_.client();
     after_ = attr;
     after_.length = length_;
     after_.mtime_ns = after_.ctime_ns = now;
-    after_.mode &= ~clear_mode_;
+    after_.mode = mode_without(attr.mode, clear_mode_);
+    after_.flags &= ~kFlagCapability;
     after_.version += 1;
     if (beyond.data.is_inline) cut_inline(beyond.data.inline_data, &patch, change);
     change->add(std::move(patch));
@@ -115,7 +118,7 @@ class Truncation {
     if (data.bytes.size() <= length_) return;
     if (length_ == 0) {
       change->remove(inline_key(after_.ino));
-      patch->clear_flags = kFlagInline;
+      patch->clear_flags |= kFlagInline;
       after_.flags &= ~kFlagInline;
       return;
     }

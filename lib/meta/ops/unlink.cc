@@ -17,11 +17,11 @@ Status unlink(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name,
   for (Attempts attempts(ctx, meta);;) {
     SKERRY_TRY(attempts.next());
     SKERRY_ASSIGN(View view, look(ctx, meta, wanted, attempts.source()));
-    SKERRY_TRY(check_directory(ctx, view.inodes[0]));
+    SKERRY_TRY(check_directory(ctx, meta, view.inodes[0]));
     const Attributes& parent = view.inodes[0]->attr;
     if (!view.entries[0]) return Error(ENOENT);
     const EntryRecord& entry = *view.entries[0];
-    SKERRY_TRY(check_delete(ctx.credentials, parent, entry.attr));
+    SKERRY_TRY(check_delete(ctx, meta, parent, entry.attr));
     if (entry.attr.is_dir()) return Error(EISDIR);
     const TimeNs now = meta.now_ns();
     Change change(meta);

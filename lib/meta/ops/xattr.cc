@@ -1,3 +1,4 @@
+#include "meta/ops/acl.h"
 #include "meta/ops/common.h"
 
 namespace skerry::meta {
@@ -32,13 +33,22 @@ Result<Space> space_of(std::string_view name) {
   } else if (strip("security.", &name)) {
     space = Space::kSecurity;
   } else {
-    return Error(EOPNOTSUPP, "attributes are in user., trusted. or security.");
+    return Error(EOPNOTSUPP, "attributes are in user., trusted. or security., or are ACLs");
   }
   if (name.empty()) return Error(EINVAL, "nothing after the attribute's namespace");
   return space;
 }
 
-Status may_write(const Credentials& who, const Attributes& attr, Space space) {
+/// False where the attributes tell that there is no xattr but perhaps ACLs.
+bool may_have_any(const Meta& meta, const Attributes& attr) {
+  return (attr.flags & kFlagXattrs) != 0 || !meta.keeps_file_flags();
+}
+
+Status may_write(const OpContext& ctx, Meta& meta, const Attributes& attr, Space space) {
+  const Credentials& who = ctx.credentials;
+  if ((attr.flags & kInodeFlags) != 0) {
+    return Error(EPERM, "the file is immutable or append-only");
+  }
   if (space != Space::kUser) {
     return who.is_root() ? Status() : Error(EPERM, "only root sets such attributes");
   }
@@ -49,21 +59,21 @@ Status may_write(const Credentials& who, const Attributes& attr, Space space) {
   if (sticky_dir && !who.is_root() && who.uid != attr.uid) {
     return Error(EPERM, "the sticky directory is not the caller's");
   }
-  return check_access(who, attr, kWrite);
+  return check_access(ctx, meta, attr, kWrite);
 }
 
-Status may_read(const Credentials& who, const Attributes& attr, Space space) {
+Status may_read(const OpContext& ctx, Meta& meta, const Attributes& attr, Space space) {
   if (space == Space::kSecurity) return {};
-  if (space == Space::kTrusted) return who.is_root() ? Status() : Error(ENODATA);
+  if (space == Space::kTrusted) return ctx.credentials.is_root() ? Status() : Error(ENODATA);
   if (attr.type != FileType::kRegular && !attr.is_dir()) return Error(ENODATA);
-  return check_access(who, attr, kRead);
+  return check_access(ctx, meta, attr, kRead);
 }
 
-void touch_inode(Meta& meta, Ino ino, Change* change) {
+Patch touched(Meta& meta, Ino ino) {
   Patch patch;
   patch.ino = ino;
   patch.max_ctime_ns = meta.now_ns();
-  change->add(std::move(patch));
+  return patch;
 }
 
 /// Commits; `conflict` is the error if the first expectation does not hold.
@@ -81,23 +91,29 @@ Status apply(const OpContext& ctx, Meta& meta, Ino ino, Change* change, int conf
 
 Status set_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::string_view name,
                  std::string_view value, XattrMode mode) {
+  // As Linux does, whatever the mode.
+  if (auto kind = acl_kind(name)) return internal::set_acl(ctx, meta, ino, *kind, value);
   SKERRY_ASSIGN(Space space, space_of(name));
   if (value.size() > kMaxXattrValueBytes) return Error(E2BIG, "a value of more than 64 KiB");
   SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, false));
-  SKERRY_TRY(may_write(ctx.credentials, seen.attr, space));
+  SKERRY_TRY(may_write(ctx, meta, seen.attr, space));
   Change change(meta);
   const Key key = xattr_key(ino, name);
   if (mode == XattrMode::kCreate) change.expect(ExpectAbsent{key});
   if (mode == XattrMode::kReplace) change.expect(ExpectExists{key});
   change.put(XattrRecord{ino, std::string(name), std::string(value)});
-  touch_inode(meta, ino, &change);
+  Patch patch = touched(meta, ino);
+  patch.set_flags = kFlagXattrs | (name == kCapabilityXattr ? kFlagCapability : 0);
+  change.add(std::move(patch));
   return apply(ctx, meta, ino, &change, mode == XattrMode::kCreate ? EEXIST : ENODATA);
 }
 
 Result<std::string> get_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::string_view name) {
+  if (auto kind = acl_kind(name)) return internal::get_acl(ctx, meta, ino, *kind);
   SKERRY_ASSIGN(Space space, space_of(name));
   SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, false));
-  SKERRY_TRY(may_read(ctx.credentials, seen.attr, space));
+  SKERRY_TRY(may_read(ctx, meta, seen.attr, space));
+  if (!may_have_any(meta, seen.attr)) return Error(ENODATA);
   ReadRequest request;
   request.keys.push_back(xattr_key(ino, name));
   SKERRY_ASSIGN(ReadResult found, meta.store().read(ctx, request));
@@ -106,8 +122,10 @@ Result<std::string> get_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::st
 }
 
 Result<std::vector<std::string>> list_xattrs(const OpContext& ctx, Meta& meta, Ino ino) {
-  SKERRY_TRY(attributes_of(ctx, meta, ino, Source::kCacheOrStore, false));  // does it exist?
+  SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, false));
   std::vector<std::string> names;
+  const bool has_acl = (seen.attr.flags & (kFlagAccessAcl | kFlagDefaultAcl)) != 0;
+  if (!has_acl && !may_have_any(meta, seen.attr)) return names;
   size_t bytes = 0;
   Range range;
   range.table = Table::kXattr;
@@ -133,14 +151,18 @@ Result<std::vector<std::string>> list_xattrs(const OpContext& ctx, Meta& meta, I
 }
 
 Status remove_xattr(const OpContext& ctx, Meta& meta, Ino ino, std::string_view name) {
+  if (auto kind = acl_kind(name)) return internal::set_acl(ctx, meta, ino, *kind, {});
   SKERRY_ASSIGN(Space space, space_of(name));
   SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, false));
-  SKERRY_TRY(may_write(ctx.credentials, seen.attr, space));
+  SKERRY_TRY(may_write(ctx, meta, seen.attr, space));
+  if (!may_have_any(meta, seen.attr)) return Error(ENODATA);
   Change change(meta);
   const Key key = xattr_key(ino, name);
   change.expect(ExpectExists{key});
   change.remove(key);
-  touch_inode(meta, ino, &change);
+  Patch patch = touched(meta, ino);
+  if (name == kCapabilityXattr) patch.clear_flags = kFlagCapability;
+  change.add(std::move(patch));
   return apply(ctx, meta, ino, &change, ENODATA);
 }
 

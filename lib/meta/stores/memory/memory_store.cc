@@ -239,6 +239,11 @@ void MemoryDatabase::add_usage(const AddUsage& add) {
   set(key, usage);
 }
 
+void MemoryDatabase::remove_capability(Ino ino) {
+  const Key key = xattr_key(ino, kCapabilityXattr);
+  if (find(key) != nullptr) set(key, std::nullopt);
+}
+
 void MemoryDatabase::count_growth(const Key& home, ClientId client, uint64_t before,
                                   uint64_t after) {
   // A file without a name was taken out of the count when it lost its last one.
@@ -251,9 +256,11 @@ Result<Outcome> MemoryDatabase::apply_mutation(const Patch& patch) {
   if (home == nullptr) return Outcome();
   Attributes attr = attributes_of(*home);
   const uint64_t length_before = attr.length;
+  const bool drop_capability = drops_capability(patch, attr);
   apply_patch(patch, &attr);
   const Key key = key_of(*home);
   put_home(key, attr);
+  if (drop_capability) remove_capability(patch.ino);
   count_growth(key, patch.usage_client, length_before, attr.length);
   return Outcome(MutationOutcome{length_before, attr.version});
 }
@@ -279,6 +286,7 @@ Result<Outcome> MemoryDatabase::apply_mutation(const WriteData& write) {
   const Key key = key_of(*home);
   put_home(key, attr);
   count_growth(key, write.usage_client, length_before, attr.length);
+  if (written.drop_capability) remove_capability(write.ino);
   if (written.drop_inline && find(inline_key(write.ino)) != nullptr) {
     set(inline_key(write.ino), std::nullopt);
   }

@@ -66,6 +66,7 @@ class MemoryDatabase {
   Result<std::optional<MutationOutcome>> apply_mutation(const AddNumber& add);
   void add_references(ObjectId id, int64_t delta);
   void put_home(const Key& key, Attributes attr);
+  void remove_capability(Ino ino);
   void add_usage(const AddUsage& add);
   /// Patch::usage_client, WriteData::usage_client.
   void count_growth(const Key& home, ClientId client, uint64_t before, uint64_t after);

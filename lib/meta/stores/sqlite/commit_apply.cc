@@ -430,6 +430,9 @@ int CommitApplier::mutate(const Patch& patch, const Expectation*, MutationOutcom
   if (int rc = find_home(connection_, patch.ino, &home)) return rc;
   if (!home) return kConflict;
   outcome->number = home->attr.length;
+  if (drops_capability(patch, home->attr)) {
+    if (int rc = delete_record(xattr_key(patch.ino, kCapabilityXattr))) return rc;
+  }
   apply_patch(patch, &home->attr);
   outcome->version = home->attr.version;
   if (int rc = update_home(*home)) return rc;
@@ -473,6 +476,9 @@ int CommitApplier::mutate(const WriteData& write, const Expectation*, MutationOu
   outcome->version = home->attr.version;
   if (int rc = update_home(*home)) return rc;
   if (int rc = count_growth(*home, write.usage_client, outcome->number)) return rc;
+  if (written->drop_capability) {
+    if (int rc = delete_record(xattr_key(write.ino, kCapabilityXattr))) return rc;
+  }
   if (written->drop_inline) {
     if (int rc = delete_record(inline_key(write.ino))) return rc;
   }
