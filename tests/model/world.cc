@@ -22,9 +22,9 @@ FaultRates choose_rates(Dice& dice, bool faults) {
 }
 
 const char* table_name(Table table) {
-  constexpr const char* kNames[] = {"volume",  "entry",  "inode",  "orphan",  "link",
-                                    "dirstat", "extent", "object", "inline",  "symlink",
-                                    "xattr",   "client", "pin",    "garbage", "usage"};
+  constexpr const char* kNames[] = {"volume", "entry",   "inode",  "orphan",  "link",  "dirstat",
+                                    "extent", "object",  "inline", "symlink", "xattr", "client",
+                                    "pin",    "garbage", "usage",  "lock",    "locked"};
   return kNames[static_cast<size_t>(table)];
 }
 
