@@ -117,6 +117,7 @@ Handle::Handle(Volume& volume, const meta::Attributes& attr, int flags)
       writable_(has_data(attr.type, flags) && (flags & O_ACCMODE) != O_RDONLY),
       nameless_((flags & O_TMPFILE) == O_TMPFILE && (flags & O_EXCL) != 0),
       inode_(has_data(attr.type, flags) ? volume.files().open(attr.ino) : nullptr),
+      serial_(volume.next_handle()),
       at_open_(attr) {
   if (inode_ == nullptr && !attr.is_dir()) {
     volume_.meta().note_open(ino_);  // FileStore did it for the others
@@ -126,11 +127,13 @@ Handle::Handle(Volume& volume, const meta::Attributes& attr, int flags)
     // What went wrong before belongs to the handles of then.
     Status earlier = inode_->take_error(&errors_seen_);
     (void)earlier;
+    losses_ = inode_->losses();
   }
   if (writable_) volume_.writers().add(inode_);
 }
 
 Handle::~Handle() {
+  release_locks(volume_.own_context(volume_.options().timeout_ns));
   if (writable_) volume_.writers().remove(ino_);
   if (counted_) volume_.meta().note_closed(ino_);
 }

@@ -81,6 +81,7 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpContext& ctx, Parts parts,
   meta_options.cache_entries = options.metadata_cache;
   meta_options.host = host_name();
   meta_options.pid = static_cast<uint64_t>(getpid());
+  meta_options.session_expiry_ns = options.session_expiry_ns;
   volume->counted_store_ = std::make_shared<meta::CountingStore>(given.store);
   SKERRY_ASSIGN(volume->meta_, meta::Meta::open(ctx, volume->counted_store_, given.format,
                                                 meta_options, *given.clock, *given.random));
@@ -117,6 +118,7 @@ Status Volume::close(const OpContext& ctx) {
   background_.reset();
   if (files_ != nullptr) keep_first(files_->flush_all(ctx, meta::Durability::kDurable), &first);
   queue_executor_.reset();
+  locks_.close();
   files_.reset();
   blocks_.reset();
   executor_.reset();  // nothing is left to submit to it
@@ -150,8 +152,15 @@ void Volume::heartbeat_if_due() {
   if (!last_heartbeat_ns_.compare_exchange_strong(last, now)) return;
   OpContext ctx = own_context(kHeartbeatTimeout);
   Status beat = meta::heartbeat(ctx, *meta_);
-  if (!beat.ok() && beat.error().code() == ESTALE) beat = meta::reopen_session(ctx, *meta_);
+  if (!beat.ok() && beat.error().code() == ESTALE) beat = renew_session(ctx);
+  locks_.settle(ctx);
   if (!beat.ok()) log_message(LogLevel::kWarning, "heartbeat: " + beat.error().message());
+}
+
+Status Volume::renew_session(const OpContext& ctx) {
+  Status renewed = meta::reopen_session(ctx, *meta_);
+  locks_.drop_lost();
+  return renewed;
 }
 
 void Volume::suspect_session() {
