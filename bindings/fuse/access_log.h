@@ -49,6 +49,9 @@ enum class Op : uint8_t {
   kGetxattr,
   kListxattr,
   kRemovexattr,
+  kGetlk,
+  kSetlk,
+  kFlock,
   kCount,
 };
 

@@ -17,6 +17,7 @@
 #include "access_log.h"
 #include "directory_stream.h"
 #include "fuse_api.h"
+#include "locks.h"
 #include "nodes.h"
 #include "options.h"
 #include "request.h"
@@ -67,8 +68,10 @@ class FileSystem {
   skerry_volume* const volume;
   const Options& options;
   const uint64_t root;
+  fuse_session* session = nullptr;  // set before the first request
   Nodes nodes;
   AccessLog log;
+  LockWaiters lock_waiters;
   VirtualFiles virtual_files;
 };
 
@@ -77,6 +80,7 @@ void add_name_operations(fuse_lowlevel_ops* table);
 void add_attribute_operations(fuse_lowlevel_ops* table);
 void add_file_operations(fuse_lowlevel_ops* table);
 void add_directory_operations(fuse_lowlevel_ops* table);
+void add_lock_operations(fuse_lowlevel_ops* table);
 fuse_lowlevel_ops operations();
 
 }  // namespace skerry::fuse
