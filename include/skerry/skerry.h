@@ -442,10 +442,9 @@ struct skerry_lock {
  * ranges of one file, or no session), -EIO (session lost). */
 SKERRY_API int skerry_setlk(skerry_file* file, const skerry_context* context,
                             const struct skerry_lock* lock, int wait);
-/** What a close by that owner does to its locks: gives up all that it holds of the file. Never
- * fails for want of the metadata: what can not be released now is released later. What was written
- * under them is stored first; what can not be stored is dropped and reported as skerry_close would.
- */
+/** What a close by that owner does to its locks: gives up all that it holds of the file. Where what
+ * was written under them can not be stored, or the metadata can not be reached, the library tries
+ * again by itself, and nobody else gets the locks before. */
 SKERRY_API int skerry_release_owner(skerry_file* file, const skerry_context* context,
                                     uint64_t owner);
 /** As fcntl(2) with F_GETLK: `lock` becomes the first lock that keeps it from being taken, or only

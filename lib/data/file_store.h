@@ -81,8 +81,6 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   /// The session that the file was bound to is gone: what was written and is not committed is
   /// dropped with `error`, and who has the file open can not use it any more (losses()).
   void lose(const Error& error);
-  /// Drops what is written and not committed with `error`.
-  void discard(const Error& error);
   /// How often lose() was called.
   uint64_t losses() const noexcept { return losses_.load(std::memory_order_acquire); }
 
@@ -142,6 +140,7 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
                         meta::Durability durability);
   Result<meta::ClientId> store_batch(const OpContext& ctx, const std::shared_ptr<Slice>& base);
   Status check_bound() const;
+  void drop_uncommitted(const Error& error);
   Status store_pending(const OpContext& ctx);
   void release_surplus(const OpContext& ctx);
   Status write_zeros(const OpContext& ctx, uint64_t offset, uint64_t length, bool extend);

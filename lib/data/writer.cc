@@ -384,9 +384,17 @@ void OpenInode::State::drop_batch(OpenInode& inode, const Error& error) {
   end_batch(inode);
 }
 
-void OpenInode::discard(const Error& error) {
+/// The binding ends last: a flush that begins before is refused, one that begins later finds
+/// nothing of what was written before.
+void OpenInode::lose(const Error& error) {
+  drop_uncommitted(error);
+  bind(0);
+}
+
+void OpenInode::drop_uncommitted(const Error& error) {
   State& state = *state_;
   std::lock_guard lock(state.mutex);
+  losses_.fetch_add(1, std::memory_order_release);
   state.doomed_serial = state.write_serial;
   state.doom_error = error;
   // Who flushes the batch drops it himself, unless it is committed by then.
@@ -405,15 +413,6 @@ void OpenInode::discard(const Error& error) {
   state.drop_error = error;
   if (state.batch.empty()) state.committed_serial = state.batch_serial = state.write_serial;
   state.note_if_clean(*this);
-}
-
-void OpenInode::lose(const Error& error) {
-  {
-    std::lock_guard lock(state_->mutex);
-    losses_.fetch_add(1, std::memory_order_release);
-  }
-  discard(error);
-  bind(0);
 }
 
 /// What is written under a lock is not worth storing once its session is gone.

@@ -13,11 +13,21 @@ namespace skerry {
 static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t) &&
               std::atomic<uint32_t>::is_always_lock_free);
 
-void CancelToken::signal() const noexcept {
+/// Touches the address alone, not what is there.
+void CancelToken::wake_all() const noexcept {
   const int saved = errno;
-  signals_.fetch_add(1, std::memory_order_acq_rel);
   syscall(SYS_futex, &signals_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
   errno = saved;
+}
+
+void CancelToken::cancel() noexcept {
+  signals_.fetch_or(kCancelled, std::memory_order_acq_rel);
+  wake_all();
+}
+
+void CancelToken::signal() const noexcept {
+  signals_.fetch_add(2 * kCancelled, std::memory_order_acq_rel);
+  wake_all();
 }
 
 void CancelToken::wait(uint32_t seen, TimeNs timeout_ns) const noexcept {

@@ -31,21 +31,21 @@ struct Credentials {
 class CancelToken {
  public:
   /// Async-signal-safe.
-  void cancel() noexcept {
-    cancelled_.store(true, std::memory_order_release);
-    signal();
-  }
-  bool cancelled() const noexcept { return cancelled_.load(std::memory_order_acquire); }
+  void cancel() noexcept;
+  bool cancelled() const noexcept { return (signals() & kCancelled) != 0; }
 
   /// Ends all waits. Async-signal-safe.
   void signal() const noexcept;
-  /// How often it was signalled: to be asked before looking at what is waited for.
+  /// Another number after each signal: to be asked before looking at what is waited for.
   uint32_t signals() const noexcept { return signals_.load(std::memory_order_acquire); }
   /// Returns when signals() is no longer `seen`, after `timeout_ns` of real time, or early.
   void wait(uint32_t seen, TimeNs timeout_ns) const noexcept;
 
  private:
-  std::atomic<bool> cancelled_{false};
+  static constexpr uint32_t kCancelled = 1;  // the other bits count
+  void wake_all() const noexcept;
+
+  // One word: whoever sees the flag may end the token's life, so setting it is the last access.
   mutable std::atomic<uint32_t> signals_{0};
 };
 

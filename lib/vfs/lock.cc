@@ -27,8 +27,8 @@ Status Handle::lock(const OpContext& ctx, const FileLock& lock, bool wait) {
     std::lock_guard guard(owners_mutex_);
     lock_owners_.insert(lock.owner);
   }
-  SKERRY_TRY(check_not_lost(ctx));
   volume_.heartbeat_if_due();
+  SKERRY_TRY(check_not_lost(ctx));
   return volume_.locks().take(ctx, inode_, lock, wait);
 }
 

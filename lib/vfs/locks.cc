@@ -17,6 +17,7 @@ namespace {
 
 constexpr TimeNs kSecond = 1'000'000'000;
 constexpr TimeNs kLookAgain = kSecond;
+constexpr TimeNs kForcedLimit = 5 * kSecond;
 constexpr TimeNs kFirstPause = 500'000, kLastPause = 20'000'000;  // between fruitless looks
 constexpr unsigned kSessionPatience = 8;                          // looks without a session
 
@@ -127,6 +128,7 @@ void LockTable::forget_lost(std::unique_lock<std::mutex>& lock, Entry& entry) {
   const bool any = !entry.held.empty() || entry.unsettled;
   if (!any || entry.session == session) return;
   entry.held.clear();
+  entry.leaving.clear();
   entry.unsettled = false;
   const Inode inode = std::exchange(entry.inode, nullptr);
   wake(entry);
@@ -143,6 +145,8 @@ Result<LockTable::Obstacle> LockTable::attempt(const OpContext& ctx, Entry& entr
   if (session == 0) return Error(ENOLCK, "the volume was opened without a session");
   std::vector<FileLock> next;
   bool unsettled = false;
+  // Also where the owner who is gone and the one that asks bear one number.
+  SKERRY_TRY(release_leaving(step, entry));
   {
     std::unique_lock lock(mutex_);
     forget_lost(lock, entry);
@@ -339,12 +343,29 @@ Status LockTable::release(const OpContext& ctx, const Inode& inode, const FileLo
     std::lock_guard lock(mutex_);
     if (!entries_.contains(inode->ino())) return {};
   }
-  Use use(*this, inode->ino(), ctx);
+  OpContext patient = ctx;
+  if (forced) {
+    // Not for ever: what others do with the entry has deadlines.
+    patient.cancel = nullptr;
+    patient.deadline_ns = INT64_MAX;
+  }
+  Use use(*this, inode->ino(), patient);
   Entry& entry = use.entry();
   Busy busy(*this, entry);
-  OpContext step = step_context(ctx);
-  if (forced) step.cancel = nullptr;
-  SKERRY_TRY(busy.acquire(forced ? step : ctx, use.token()));
+  SKERRY_TRY(busy.acquire(patient, use.token()));
+  OpContext step = step_context(patient);
+  // The closing caller has waited for his flush already.
+  if (forced) step.deadline_ns = volume_.clock().monotonic_ns() + kForcedLimit;
+  Status given_up = give_up(step, entry, inode, range);
+  if (given_up.ok() || !forced) return given_up;
+  std::lock_guard lock(mutex_);
+  entry.leaving.push_back(range);
+  return given_up;
+}
+
+/// The entry is busy.
+Status LockTable::give_up(const OpContext& ctx, Entry& entry, const Inode& inode,
+                          const FileLock& range) {
   std::vector<FileLock> next;
   meta::ClientId session = 0;
   {
@@ -356,16 +377,13 @@ Status LockTable::release(const OpContext& ctx, const Inode& inode, const FileLo
     if (next == entry.held) return {};
   }
   if (inode->dirty()) {
-    Status flushed = inode->flush(step, meta::Durability::kVisible);
-    if (!flushed.ok()) {
-      if (!forced) return flushed;
-      // Whoever gets the lock next must not have this come later.
-      if (next.empty()) inode->discard(flushed.error());
-    }
+    Status flushed = inode->flush(ctx, meta::Durability::kVisible);
+    // What was dropped will not come later.
+    if (!flushed.ok() && inode->dirty()) return flushed;
   }
-  Status dropped = meta::drop_locks(step, volume_.meta(), session, inode->ino(), next);
+  Status dropped = meta::drop_locks(ctx, volume_.meta(), session, inode->ino(), next);
   const bool over = !dropped.ok() && is_over(dropped.error());
-  if (!dropped.ok() && !over && !forced && !dropped.error().maybe_applied()) return dropped;
+  if (!dropped.ok() && !over && !dropped.error().maybe_applied()) return dropped;
   std::unique_lock lock(mutex_);
   entry.held = std::move(next);
   wake(entry);
@@ -381,6 +399,23 @@ Status LockTable::release(const OpContext& ctx, const Inode& inode, const FileLo
     if (!entry.unsettled) entry.inode = nullptr;
   }
   return {};
+}
+
+/// The entry is busy.
+Status LockTable::release_leaving(const OpContext& ctx, Entry& entry) {
+  for (;;) {
+    FileLock range;
+    Inode inode;
+    {
+      std::lock_guard lock(mutex_);
+      if (entry.leaving.empty()) return {};
+      range = entry.leaving.back();
+      inode = entry.inode;
+    }
+    if (inode != nullptr) SKERRY_TRY(give_up(ctx, entry, inode, range));
+    std::lock_guard lock(mutex_);
+    if (!entry.leaving.empty()) entry.leaving.pop_back();
+  }
 }
 
 Result<std::optional<meta::LockHolder>> LockTable::find(const OpContext& ctx, meta::Ino ino,
@@ -448,6 +483,7 @@ void LockTable::drop_lost() {
       // Who is busy with it finds out himself, or the next beat does.
       if (entry.busy || !any || entry.session == session) continue;
       entry.held.clear();
+      entry.leaving.clear();
       entry.unsettled = false;
       if (entry.inode != nullptr) gone.push_back(std::exchange(entry.inode, nullptr));
       wake(entry);
@@ -463,14 +499,21 @@ void LockTable::settle(const OpContext& ctx) {
   {
     std::lock_guard lock(mutex_);
     for (const auto& [ino, entry] : entries_) {
-      if (entry->unsettled && !entry->busy) unsettled.push_back(ino);
+      const bool any = entry->unsettled || !entry->leaving.empty();
+      if (any && !entry->busy) unsettled.push_back(ino);
     }
   }
   for (meta::Ino ino : unsettled) {
     Use use(*this, ino, ctx);
     Busy busy(*this, use.entry());
     if (!busy.acquire(ctx, use.token()).ok()) return;
-    Status settled = settle_entry(ctx, use.entry());
+    bool wanted = false;
+    {
+      std::lock_guard lock(mutex_);
+      wanted = use.entry().unsettled;
+    }
+    Status settled = wanted ? settle_entry(ctx, use.entry()) : Status();
+    if (settled.ok()) settled = release_leaving(ctx, use.entry());
     if (!settled.ok() && log_enabled(LogLevel::kWarning)) {
       log_message(LogLevel::kWarning, "locks: " + settled.error().message());
     }

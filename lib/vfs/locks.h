@@ -48,8 +48,9 @@ class LockTable {
   /// owner of this client). ENOLCK: too many ranges, or a volume opened without a session. EIO: the
   /// session was lost with locks of this file.
   Status take(const OpContext& ctx, const Inode& inode, const meta::FileLock& wanted, bool wait);
-  /// Gives up the owner's locks in the range. Flushes first, and keeps the locks where that fails;
-  /// unless `forced`, when what could not be flushed is dropped and the locks are gone in any case.
+  /// Gives up the owner's locks in the range. Flushes first, and keeps the locks where that fails.
+  /// `forced`: the owner is gone. What fails is tried again by settle(), and until then nobody else
+  /// gets the lock: he would not see what was written under it, and have it come later.
   Status release(const OpContext& ctx, const Inode& inode, const meta::FileLock& range,
                  bool forced);
   /// The first lock that keeps `wanted` from being taken. F_GETLK.
@@ -76,6 +77,7 @@ class LockTable {
     bool busy = false;       // somebody commits, or decides what to
     bool unsettled = false;  // the metadata may say more than `held`
     std::vector<meta::FileLock> held;
+    std::vector<meta::FileLock> leaving;         // ranges of `held` whose owners are gone
     meta::ClientId session = 0;                  // that holds them
     Inode inode;                                 // stays open while anything is held or unsettled
     std::list<const CancelToken*> waiters;       // for what others hold to become less
@@ -104,6 +106,9 @@ class LockTable {
   void wait_for_other_client(const OpContext& ctx, const CancelToken& token, uint32_t seen,
                              uint64_t generation);
   Status settle_entry(const OpContext& ctx, Entry& entry);
+  Status release_leaving(const OpContext& ctx, Entry& entry);
+  Status give_up(const OpContext& ctx, Entry& entry, const Inode& inode,
+                 const meta::FileLock& range);
   void forget_lost(std::unique_lock<std::mutex>& lock, Entry& entry);
   void wake(Entry& entry);
   void keep_or_erase(Entry& entry);

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -148,7 +149,7 @@ void Volume::heartbeat_if_due() {
   if (options_.background || options_.read_only) return;
   TimeNs now = parts_.clock->monotonic_ns();
   TimeNs last = last_heartbeat_ns_.load(std::memory_order_relaxed);
-  if (now - last < kHeartbeatDue) return;
+  if (now - last < std::min(kHeartbeatDue, options_.session_expiry_ns / 5)) return;
   if (!last_heartbeat_ns_.compare_exchange_strong(last, now)) return;
   OpContext ctx = own_context(kHeartbeatTimeout);
   Status beat = meta::heartbeat(ctx, *meta_);
@@ -164,7 +165,11 @@ Status Volume::renew_session(const OpContext& ctx) {
 }
 
 void Volume::suspect_session() {
-  if (background_ != nullptr) background_->wake();
+  if (background_ != nullptr) {
+    background_->wake();
+  } else {
+    last_heartbeat_ns_.store(INT64_MIN / 2, std::memory_order_relaxed);  // due
+  }
 }
 
 Status Volume::sync(const OpContext& ctx) {
