@@ -20,7 +20,8 @@ constexpr std::array kNames = {
     "unlink", "rmdir",    "symlink",  "rename",    "link",        "create",     "open",
     "read",   "write",    "flush",    "release",   "fsync",       "fallocate",  "copy_file_range",
     "lseek",  "ioctl",    "opendir",  "readdir",   "readdirplus", "releasedir", "fsyncdir",
-    "statfs", "setxattr", "getxattr", "listxattr", "removexattr"};
+    "statfs", "setxattr", "getxattr", "listxattr", "removexattr", "getlk",      "setlk",
+    "flock"};
 static_assert(kNames.size() == static_cast<size_t>(Op::kCount));
 
 // Names in the log are one word, whatever bytes they are made of.
@@ -55,7 +56,8 @@ std::string line_of(const fuse_ctx& caller, Op op, const Arguments& arguments, i
   if (arguments.name != nullptr) line += "," + quoted(arguments.name);
   if (arguments.other_ino != 0) line += "," + std::to_string(arguments.other_ino);
   if (arguments.other_name != nullptr) line += "," + quoted(arguments.other_name);
-  if (op == Op::kRead || op == Op::kWrite || op == Op::kFallocate || op == Op::kCopyFileRange) {
+  if (op == Op::kRead || op == Op::kWrite || op == Op::kFallocate || op == Op::kCopyFileRange ||
+      op == Op::kGetlk || op == Op::kSetlk) {
     line += "," + std::to_string(arguments.length) + "," + std::to_string(arguments.offset);
   }
   line += "): ";

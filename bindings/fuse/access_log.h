@@ -50,6 +50,9 @@ enum class Op : uint8_t {
   kGetxattr,
   kListxattr,
   kRemovexattr,
+  kGetlk,
+  kSetlk,
+  kFlock,
   kCount,
 };
 
@@ -68,6 +71,7 @@ constexpr bool asks(Op op) {
     case Op::kStatfs:
     case Op::kGetxattr:
     case Op::kListxattr:
+    case Op::kGetlk:
       return true;
     default:
       return false;

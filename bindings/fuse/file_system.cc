@@ -26,6 +26,7 @@ void init(void* userdata, fuse_conn_info* connection) {
   want(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO, true);
   want(FUSE_CAP_CACHE_SYMLINKS, true);  // an inode's target never changes
   want(FUSE_CAP_WRITEBACK_CACHE, options.writeback);
+  want(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS, !options.local_locks);
   // The kernel would go on showing the mode it has cached. The second form of it, which does not
   // need that, is not libfuse's to ask for: see handshake.h.
   want(FUSE_CAP_HANDLE_KILLPRIV, false);
@@ -121,6 +122,7 @@ fuse_lowlevel_ops operations() {
   add_file_operations(&table);
   add_directory_operations(&table);
   add_ioctl_operations(&table);
+  add_lock_operations(&table);
   return table;
 }
 

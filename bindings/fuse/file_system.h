@@ -17,6 +17,7 @@
 #include "access_log.h"
 #include "directory_stream.h"
 #include "fuse_api.h"
+#include "locks.h"
 #include "nodes.h"
 #include "options.h"
 #include "request.h"
@@ -49,7 +50,7 @@ class FileSystem {
     const auto begin = AccessLog::Clock::now();
     int64_t result = 0;
     {
-      const Request request(req, options, as, asks(op), interrupts_);
+      const Request request(req, options, as, asks(op), interrupts);
       result = body(request.context());
     }
     if (result == -ECANCELED) result = -EINTR;
@@ -67,12 +68,12 @@ class FileSystem {
   skerry_volume* const volume;
   const Options& options;
   const uint64_t root;
+  fuse_session* session = nullptr;  // set before the first request
   Nodes nodes;
   AccessLog log;
+  Interrupts interrupts;
+  LockWaiters lock_waiters;
   VirtualFiles virtual_files;
-
- private:
-  Interrupts interrupts_;
 };
 
 /// For parts of the table: each file adds its own.
@@ -81,6 +82,7 @@ void add_attribute_operations(fuse_lowlevel_ops* table);
 void add_file_operations(fuse_lowlevel_ops* table);
 void add_directory_operations(fuse_lowlevel_ops* table);
 void add_ioctl_operations(fuse_lowlevel_ops* table);
+void add_lock_operations(fuse_lowlevel_ops* table);
 fuse_lowlevel_ops operations();
 
 }  // namespace skerry::fuse

@@ -38,7 +38,8 @@ OpenFile* make_handle(FileSystem& fs, uint64_t ino, skerry_file* file, fuse_file
   if ((fi->flags & O_APPEND) != 0 && access != O_RDONLY && !fs.options.writeback) {
     fi->direct_io = 1;
   }
-  fi->noflush = access == O_RDONLY ? 1 : 0;
+  // Otherwise who closes a file has to be asked whether he holds locks.
+  fi->noflush = access == O_RDONLY && fs.options.local_locks ? 1 : 0;
   fi->fh = reinterpret_cast<uint64_t>(handle.get());
   return handle.get();
 }
@@ -119,9 +120,16 @@ void write(fuse_req_t req, fuse_ino_t, const char* data, size_t size, off_t offs
 void flush(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
   FileSystem& fs = FileSystem::of(req);
   if (VirtualFiles::owns(node)) return FileSystem::reply_status(req, 0);
-  const int64_t result =
-      fs.run(req, Op::kFlush, {.ino = opened(fi)->ino}, As::kFile,
-             [&](const skerry_context* context) { return skerry_flush(file_of(fi), context); });
+  const int64_t result = fs.run(req, Op::kFlush, {.ino = opened(fi)->ino}, As::kFile,
+                                [&](const skerry_context* context) {
+                                  const int flushed = skerry_flush(file_of(fi), context);
+                                  // Any close(2) gives up all record locks of the process that
+                                  // closes.
+                                  if (!fs.options.local_locks) {
+                                    skerry_release_owner(file_of(fi), context, fi->lock_owner);
+                                  }
+                                  return flushed;
+                                });
   FileSystem::reply_status(req, result);
 }
 
@@ -131,6 +139,8 @@ void release(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
   // What close(2) reports was reported by flush: nobody waits for this.
   const int64_t result =
       fs.run(req, Op::kRelease, {.ino = opened(fi)->ino}, As::kRoot, [&](const skerry_context*) {
+        // The watcher may keep the file open a moment longer.
+        if (!fs.options.local_locks) skerry_flock(file_of(fi), nullptr, SKERRY_LOCK_UN);
         fs.nodes.close(opened(fi));
         return 0;
       });

@@ -49,6 +49,20 @@ bool Nodes::changed(uint64_t ino, uint64_t token) {
   return true;
 }
 
+bool Nodes::is_dropped(uint64_t ino, uint64_t token) {
+  Shard& shard = shard_of(ino);
+  std::lock_guard lock(shard.mutex);
+  auto found = shard.nodes.find(ino);
+  return found != shard.nodes.end() && found->second.dropped == token;
+}
+
+void Nodes::note_dropped(uint64_t ino, uint64_t token) {
+  Shard& shard = shard_of(ino);
+  std::lock_guard lock(shard.mutex);
+  auto found = shard.nodes.find(ino);
+  if (found != shard.nodes.end()) found->second.dropped = token;
+}
+
 void Nodes::note_removed(const struct skerry_stat& stat) {
   std::lock_guard lock(removed_mutex_);
   struct skerry_stat& kept = removed_[stat.ino];

@@ -39,6 +39,12 @@ class Nodes {
   /// Takes the token of now; true if it is another than the one before.
   bool changed(uint64_t ino, uint64_t token);
 
+  /// Whether the kernel was told to drop what it had of the file since the token was given, and
+  /// that it was. Apart from the token above, which is noted when the kernel will drop, and not
+  /// when it has.
+  bool is_dropped(uint64_t ino, uint64_t token);
+  void note_dropped(uint64_t ino, uint64_t token);
+
   /// The attributes of a directory that was removed here, for those who are still in it.
   void note_removed(const struct skerry_stat& stat);
   std::optional<struct skerry_stat> removed(uint64_t ino);
@@ -49,6 +55,7 @@ class Nodes {
  private:
   struct Node {
     std::optional<uint64_t> token;
+    std::optional<uint64_t> dropped;  // the token at which the kernel had nothing older
     std::vector<std::shared_ptr<OpenFile>> files;  // shared with the watcher
   };
   struct alignas(64) Shard {

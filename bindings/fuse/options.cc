@@ -87,6 +87,8 @@ bool take_flag(const std::string& word, Options* options) {
     options->default_permissions = false;
   } else if (word == "writeback_cache") {
     options->writeback = true;
+  } else if (word == "local_locks") {
+    options->local_locks = true;
   } else if (word == "debug") {
     options->debug = options->foreground = true;
   } else if (contains(kKernelFlags, word)) {

@@ -20,6 +20,7 @@ struct Options {
   // open is asked here, and names are not cached, since a cached name is walked through unchecked.
   bool default_permissions = true;
   bool writeback = false;
+  bool local_locks = false;                           // flock and fcntl are the kernel's own
   std::string subdir;                                 // the directory that becomes the root
   std::optional<uint32_t> umask;                      // instead of the caller's
   std::optional<double> attr_timeout, entry_timeout;  // seconds
@@ -52,6 +53,7 @@ constexpr const char* kUsage =
     "      negative_timeout=S     seconds it trusts that a name is absent (0)\n"
     "      writeback_cache        writes are gathered in the page cache: for a volume\n"
     "                             that only this mount writes\n"
+    "      local_locks            file locks hold within this mount alone, and cost nothing\n"
     "      max_io=SIZE            largest request (1M)\n"
     "      read_ahead=SIZE        of the kernel, for sequential readers (4M; as root)\n"
     "      threads=N              that serve requests (16)\n"

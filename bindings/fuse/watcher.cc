@@ -63,6 +63,7 @@ void Watcher::drop_changed() {
     if (skerry_data_token(file->file, nullptr, &token) < 0) continue;
     if (!fs_.nodes.changed(file->ino, token)) continue;
     fuse_lowlevel_notify_inval_inode(session_, fs_.node_of(file->ino), 0, 0);
+    fs_.nodes.note_dropped(file->ino, token);
   }
 }
 

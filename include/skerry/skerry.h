@@ -160,6 +160,8 @@ SKERRY_API int skerry_format(const char* url, const char* const* options);
  *   timeout=DURATION     default deadline of a call (default 60s; suffixes ms, s, m)
  *   read_only=0|1        refuse every change with EROFS
  *   durable=0|1          as in skerry_format, for this client
+ *   session_expiry=DURATION  clients not heard of for so long are given up, and their locks with
+ *                        them (default 60s, at least 5s; the same for all clients of a volume)
  *   background=0|1       1 (default): heartbeat, reclaim and compaction on a thread of their own
  *   metadata_cache=N     entries kept (default 262144)
  *   atime=MODE           noatime (default): reading does not change access times. relatime: it does
@@ -414,6 +416,65 @@ SKERRY_API int64_t skerry_copy_file_range(skerry_file* from, uint64_t from_offse
 /** whence: SEEK_DATA (3) or SEEK_HOLE (4), as lseek(2). @return the position; -ENXIO. */
 SKERRY_API int64_t skerry_seek_data(skerry_file* file, const skerry_context* context,
                                     uint64_t offset, int whence);
+
+/* ---------------------------------------------------------------- locks
+ * Advisory locks of regular files, between all clients of the volume. The two kinds do not see each
+ * other, as on Linux. A lock is held in the metadata by this volume object's session:
+ *  - Before a lock is taken and before it is given up, what was written is stored and seen by
+ *    others; who holds a lock reads what earlier holders wrote.
+ *  - A program that ends without closing the volume loses its locks when its session expires
+ *    (`session_expiry`), a closed volume at once. A forked child has none of its parent's locks.
+ *  - If the session is lost while locks are held (the program was stopped, or cut off from the
+ *    metadata, for longer than that), others may hold them by now. What was written to such files
+ *    and not stored is dropped, never stored later; every file handle that was open on them
+ *    answers -EIO to reading, writing, locking and fsync until it is closed.
+ * Waiting ends with the lock, with `cancel` of the context (-ECANCELED), or with its timeout_ms
+ * (-ETIMEDOUT); with timeout_ms 0 or without a context there is no deadline. An unlock wakes those
+ * who wait, in other clients as soon as they see the commit. */
+
+#define SKERRY_LOCK_SH 1 /**< as in <sys/file.h> */
+#define SKERRY_LOCK_EX 2
+#define SKERRY_LOCK_NB 4
+#define SKERRY_LOCK_UN 8
+/** As flock(2). The lock belongs to this skerry_file and goes when it is closed. Converting is not
+ * atomic where it has to wait: the old lock is given up first.
+ * @return 0; -EAGAIN (EWOULDBLOCK) with SKERRY_LOCK_NB; -EBADF (O_PATH), -EINVAL (no regular file),
+ * -ENOLCK (the volume is open without a session), -EIO (session lost). */
+SKERRY_API int skerry_flock(skerry_file* file, const skerry_context* context, int operation);
+
+#define SKERRY_F_RDLCK 0 /**< as in <fcntl.h> */
+#define SKERRY_F_WRLCK 1
+#define SKERRY_F_UNLCK 2
+/** A range of bytes, as struct flock of fcntl(2). */
+struct skerry_lock {
+  uint32_t struct_size; /**< sizeof(struct skerry_lock) */
+  uint32_t type;        /**< SKERRY_F_... */
+  uint64_t start;       /**< first byte */
+  uint64_t length;      /**< bytes; 0: to the end of the file, however far it grows */
+  /** Who holds it. 0: this volume object, as a process is the owner in fcntl(2). Another number is
+   * an owner of its own among those of this volume object, for servers that lock for others. */
+  uint64_t owner;
+  uint32_t pid; /**< told to those who ask with skerry_getlk */
+  uint32_t reserved;
+};
+/** As fcntl(2) with F_SETLK, or with F_SETLKW if `wait` is not 0: ranges of one owner split, join
+ * and change their type. Closing any skerry_file of the file gives up what owner 0 holds of it, and
+ * what other owners took through that skerry_file.
+ * @return 0; -EAGAIN (held by another, no waiting); -EDEADLK: owners of this volume object wait for
+ * each other (waits that lead through another client are not found: give them a timeout); -EBADF
+ * (the access mode does not allow the type), -EINVAL, -EOVERFLOW (range), -ENOLCK (more than 16,384
+ * ranges of one file, or no session), -EIO (session lost). */
+SKERRY_API int skerry_setlk(skerry_file* file, const skerry_context* context,
+                            const struct skerry_lock* lock, int wait);
+/** What a close by that owner does to its locks: gives up all that it holds of the file. Where what
+ * was written under them can not be stored, or the metadata can not be reached, the library tries
+ * again by itself, and nobody else gets the locks before. */
+SKERRY_API int skerry_release_owner(skerry_file* file, const skerry_context* context,
+                                    uint64_t owner);
+/** As fcntl(2) with F_GETLK: `lock` becomes the first lock that keeps it from being taken, or only
+ * its type SKERRY_F_UNLCK if nothing does. The owner is one of the client's that holds it. */
+SKERRY_API int skerry_getlk(skerry_file* file, const skerry_context* context,
+                            struct skerry_lock* lock);
 
 /* ---------------------------------------------------------------- by inode number
  * For kernels and file servers (FUSE, NFS), which walk names themselves and hold files by number.

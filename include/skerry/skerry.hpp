@@ -9,6 +9,7 @@
 
 #include <skerry/skerry.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -64,6 +65,17 @@ class File {
     struct skerry_stat out {};
     check(skerry_fstat(get(), context, &out));
     return out;
+  }
+  /// operation: SKERRY_LOCK_SH or SKERRY_LOCK_EX, and SKERRY_LOCK_UN. Waits for the lock.
+  void flock(int operation, const skerry_context* context = nullptr) const {
+    check(skerry_flock(get(), context, operation));
+  }
+  /// False where another holds it.
+  bool try_flock(int operation, const skerry_context* context = nullptr) const {
+    const int result = skerry_flock(get(), context, operation | SKERRY_LOCK_NB);
+    if (result == -EAGAIN) return false;
+    check(result);
+    return true;
   }
   /// Closes now and throws what closing reports; the destructor drops it. Close what you wrote.
   void close(const skerry_context* context = nullptr) {

@@ -93,6 +93,7 @@ Status close_file_state(const OpContext& ctx, skerry_file* file) {
   std::unique_ptr<FileState> state = file->state.take();
   if (state == nullptr) return {};  // closed by its volume, or the parent's alone
   Status flushed = state->handle->flush(ctx);
+  state->handle->release_locks(ctx);
   std::lock_guard lock(state->owner->mutex);
   state->owner->files.remove(state.get());
   return flushed;

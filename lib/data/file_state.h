@@ -57,6 +57,9 @@ struct OpenInode::State {
   uint64_t write_serial = 0;      // counts writes
   uint64_t committed_serial = 0;  // all writes up to it are committed or dropped
   uint64_t batch_serial = 0;
+  meta::ClientId batch_session = 0;     // what it was bound to when its flush began; of the flusher
+  uint64_t doomed_serial = 0;           // writes up to it must not be committed any more
+  std::optional<Error> doom_error;      // why
   TimeNs dirty_since_ns = 0;            // monotonic
   bool unsynced = false;                // commits were made that may not survive power loss
   std::optional<Error> store_error;     // of the last upload in the background
@@ -102,6 +105,7 @@ struct OpenInode::State {
   void drop_slices(const std::vector<std::shared_ptr<Slice>>& slices);
   void end_batch(OpenInode& inode);
   void drop_batch(OpenInode& inode, const Error& error);
+  bool batch_is_doomed() const { return !batch.empty() && batch_serial <= doomed_serial; }
   void note_if_clean(OpenInode& inode);
 };
 

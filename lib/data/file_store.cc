@@ -266,6 +266,10 @@ std::vector<Status> FileStore::write_files(const OpContext& ctx,
     std::vector<meta::DataWrite> writes;
     for (size_t i : group) {
       auto inode = impl_->find_known(files[i]);
+      if (inode != nullptr && inode->bound() != 0) {
+        results[i] = write_alone(i);
+        continue;
+      }
       Result<Attributes> attr = meta::get_attributes(ctx, impl_->meta, files[i]);
       if (attr.ok() && (attr->length > 0 || (inode != nullptr && inode->dirty()))) {
         attr = impl_->find(files[i])->truncate(ctx, 0, 0);
@@ -481,8 +485,8 @@ Result<uint64_t> FileStore::copy_range(const OpContext& ctx, OpenInode& from, ui
     if (!by_value) {
       const uint64_t step = std::min(length - done, kCopyStepBytes);
       Result<meta::DataWritten> written =
-          meta::copy_extents(ctx, impl_->meta, from.ino(), from_offset + done, to.ino(),
-                             to_offset + done, step, clear_mode);
+          meta::copy_extents(to.bound_context(ctx), impl_->meta, from.ino(), from_offset + done,
+                             to.ino(), to_offset + done, step, clear_mode);
       if (written.ok()) {
         to.state_->invalidate_at(written->version);
         std::lock_guard lock(to.state_->mutex);

@@ -21,6 +21,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "base/result.h"
@@ -67,8 +68,21 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   /// there at all. Of a write that is larger than a block or a quarter of the write buffer, and is
   /// no append, an error may leave the first part taken.
   /// `clear_mode`: 06000 where the writer is not privileged (write(2)).
+  /// `losses`: as losses() was when the writer opened the file. EIO once it has changed.
   Status write(const OpContext& ctx, uint64_t offset, ByteView bytes, bool append,
-               uint32_t clear_mode);
+               uint32_t clear_mode, std::optional<uint64_t> losses = std::nullopt);
+
+  // ---- locks: what is changed while this client holds locks of the file belongs to the session
+  // that holds them, and to no later one.
+  /// From now on everything that is committed here is committed under `session`; 0: under the
+  /// current one. Who binds it has flushed what was written before.
+  void bind(meta::ClientId session) noexcept { bound_.store(session, std::memory_order_release); }
+  meta::ClientId bound() const noexcept { return bound_.load(std::memory_order_acquire); }
+  /// The session that the file was bound to is gone: what was written and is not committed is
+  /// dropped with `error`, and who has the file open can not use it any more (losses()).
+  void lose(const Error& error);
+  /// How often lose() was called.
+  uint64_t losses() const noexcept { return losses_.load(std::memory_order_acquire); }
 
   /// Stores and commits everything written before this call.
   Status flush(const OpContext& ctx, meta::Durability durability);
@@ -117,7 +131,8 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   Result<size_t> read_slowly(const OpContext& ctx, uint64_t offset, MutableBytes out);
   Result<size_t> read_part(const OpContext& ctx, uint64_t offset, MutableBytes out);
   Status take(const OpContext& ctx, uint64_t offset, ByteView bytes, bool append,
-              uint32_t clear_mode);
+              uint32_t clear_mode, std::optional<uint64_t> losses);
+  OpContext bound_context(const OpContext& ctx) const;
   Status flush_batch(const OpContext& ctx, meta::Durability durability);
   Status settle_lost_answer(const OpContext& ctx, bool* committed);
   Status commit_inline(const OpContext& ctx, const FileSnapshot& known,
@@ -125,6 +140,8 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   Status commit_extents(const OpContext& ctx, const FileSnapshot* known,
                         meta::Durability durability);
   Result<meta::ClientId> store_batch(const OpContext& ctx, const std::shared_ptr<Slice>& base);
+  Status check_bound() const;
+  void drop_uncommitted(const Error& error);
   Status store_pending(const OpContext& ctx);
   void release_surplus(const OpContext& ctx);
   Status write_zeros(const OpContext& ctx, uint64_t offset, uint64_t length, bool extend,
@@ -134,6 +151,8 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   FileStoreImpl& store_;
   const meta::Ino ino_;
   std::atomic<bool> dirty_{false};
+  std::atomic<meta::ClientId> bound_{0};
+  std::atomic<uint64_t> losses_{0};  // changes under the state's mutex
   std::unique_ptr<State> state_;
 };
 

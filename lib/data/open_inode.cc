@@ -240,7 +240,8 @@ Result<Attributes> OpenInode::truncate(const OpContext& ctx, uint64_t length, ui
   }
   if (dirty()) SKERRY_TRY(flush(ctx, Durability::kVisible));
   const uint64_t generation = store_.meta.store().generation();
-  Result<Attributes> after = meta::truncate(ctx, store_.meta, ino_, length, clear_mode, only_grow);
+  Result<Attributes> after =
+      meta::truncate(bound_context(ctx), store_.meta, ino_, length, clear_mode, only_grow);
   if (!after.ok()) {
     state_->invalidate();  // it may have happened in part
     return after;
@@ -306,8 +307,9 @@ Status OpenInode::zero_range(const OpContext& ctx, uint64_t offset, uint64_t len
       }
       if (shown > 0) std::fill_n(bytes.begin() + static_cast<ptrdiff_t>(offset), shown, '\0');
       bytes.resize(after);
-      Result<meta::DataWritten> written = meta::write_inline(
-          ctx, store_.meta, ino_, known->attr.version, bytes, clear_mode, Durability::kVisible);
+      Result<meta::DataWritten> written =
+          meta::write_inline(bound_context(ctx), store_.meta, ino_, known->attr.version, bytes,
+                             clear_mode, Durability::kVisible);
       if (written.ok()) {
         state_->invalidate_at(written->version);
         std::lock_guard lock(state_->mutex);
@@ -351,7 +353,8 @@ Status OpenInode::write_zeros(const OpContext& ctx, uint64_t offset, uint64_t le
     }
     write.length = done - begin;
     SKERRY_ASSIGN(std::vector<Result<meta::DataWritten>> results,
-                  meta::write_data(ctx, store_.meta, {write}, Durability::kVisible));
+                  meta::write_data(ctx, store_.meta, {write}, Durability::kVisible, {},
+                                   bound_context(ctx).session));
     SKERRY_ASSIGN(meta::DataWritten written, std::move(results[0]));
     std::vector<meta::ObjectId> cut;
     const auto records = meta::place_extents(ino_, written.version, begin, write.pieces, &cut);

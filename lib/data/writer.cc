@@ -20,6 +20,10 @@ constexpr TimeNs kFirstPauseNs = 500'000;
 
 using SlicePtr = std::shared_ptr<Slice>;
 
+Error lost_with_lock() {
+  return Error(EIO, "the session was lost while the file was locked; close it and open it again");
+}
+
 /// Contiguous bytes of a slice; copied to `*copy` only if it has several pieces.
 ByteView contiguous(const Slice& slice, std::vector<std::byte>* copy) {
   const std::vector<ByteView> views = slice.buffer.views();
@@ -34,14 +38,14 @@ ByteView contiguous(const Slice& slice, std::vector<std::byte>* copy) {
 // ---- taking bytes
 
 Status OpenInode::write(const OpContext& ctx, uint64_t offset, ByteView bytes, bool append,
-                        uint32_t clear_mode) {
+                        uint32_t clear_mode, std::optional<uint64_t> losses) {
   if (bytes.empty()) return {};
   if (append ? bytes.size() > meta::kMaxFileSize
              : offset > meta::kMaxFileSize || bytes.size() > meta::kMaxFileSize - offset) {
     return Error(EFBIG, "a write past the largest file size of 2^57 bytes");
   }
   State& state = *state_;
-  if (!append) return take(ctx, offset, bytes, false, clear_mode);
+  if (!append) return take(ctx, offset, bytes, false, clear_mode, losses);
   for (unsigned switches = 0;; ++switches) {
     std::unique_lock lock(state.mutex);
     SKERRY_TRY(state.wait(ctx, lock, [&] { return !state.appending; }));
@@ -53,7 +57,7 @@ Status OpenInode::write(const OpContext& ctx, uint64_t offset, ByteView bytes, b
     if (switches == kKindSwitches) return Error(EBUSY, "writers and appenders alternate");
     SKERRY_TRY(flush(ctx, Durability::kVisible));
   }
-  Status taken = take(ctx, 0, bytes, true, clear_mode);
+  Status taken = take(ctx, 0, bytes, true, clear_mode, losses);
   bool large = false;
   {
     std::lock_guard lock(state.mutex);
@@ -67,7 +71,7 @@ Status OpenInode::write(const OpContext& ctx, uint64_t offset, ByteView bytes, b
 }
 
 Status OpenInode::take(const OpContext& ctx, uint64_t offset, ByteView bytes, bool append,
-                       uint32_t clear_mode) {
+                       uint32_t clear_mode, std::optional<uint64_t> losses) {
   State& state = *state_;
   const uint64_t block = store_.block_bytes();
   const uint64_t step =
@@ -96,6 +100,12 @@ Status OpenInode::take(const OpContext& ctx, uint64_t offset, ByteView bytes, bo
     bool many = false;
     {
       std::unique_lock lock(state.mutex);
+      // Under the mutex, so that no byte of an old handle is taken after the dropping.
+      if (losses && *losses != losses_.load(std::memory_order_relaxed)) {
+        lock.unlock();
+        roll_back();
+        return lost_with_lock();
+      }
       if (!append && (state.appending || state.holds_other_kind(false))) {
         lock.unlock();
         if (++switches > kKindSwitches) return Error(EBUSY, "writers and appenders alternate");
@@ -281,6 +291,12 @@ Status OpenInode::store_pending(const OpContext& ctx) {
 // ---- flush
 
 Status OpenInode::flush(const OpContext& ctx, Durability durability) {
+  if (ctx.session != 0) {
+    // What the data itself is bound to decides, and objects are stored together with others'.
+    OpContext own = ctx;
+    own.session = 0;
+    return flush(own, durability);
+  }
   State& state = *state_;
   std::unique_lock lock(state.mutex);
   const uint64_t target = state.write_serial;
@@ -290,6 +306,13 @@ Status OpenInode::flush(const OpContext& ctx, Durability durability) {
         return !(state.flushing || state.appending) || state.committed_serial >= target;
       }));
       continue;
+    }
+    if (state.batch_is_doomed()) {
+      const Error error = *state.doom_error;
+      state.drop_batch(*this, error);
+      lock.unlock();
+      release_surplus(ctx);
+      return error;
     }
     if (state.batch.empty()) {
       state.batch = std::move(state.pending);
@@ -303,12 +326,16 @@ Status OpenInode::flush(const OpContext& ctx, Durability durability) {
       continue;
     }
     state.flushing = true;
+    state.batch_session = bound();
     lock.unlock();
     Status flushed = flush_batch(ctx, durability);
     lock.lock();
     state.flushing = false;
-    if (!flushed.ok() && !state.batch.empty() &&
-        (flushed.error().code() == ESTALE || flushed.error().code() == EFBIG)) {
+    if (!flushed.ok() && state.batch_is_doomed()) {
+      flushed = *state.doom_error;
+      state.drop_batch(*this, flushed.error());
+    } else if (!flushed.ok() && !state.batch.empty() &&
+               (flushed.error().code() == ESTALE || flushed.error().code() == EFBIG)) {
       state.drop_batch(*this, flushed.error());
     }
     lock.unlock();
@@ -357,6 +384,51 @@ void OpenInode::State::drop_batch(OpenInode& inode, const Error& error) {
   end_batch(inode);
 }
 
+/// The binding ends last: a flush that begins before is refused, one that begins later finds
+/// nothing of what was written before.
+void OpenInode::lose(const Error& error) {
+  drop_uncommitted(error);
+  bind(0);
+}
+
+void OpenInode::drop_uncommitted(const Error& error) {
+  State& state = *state_;
+  std::lock_guard lock(state.mutex);
+  losses_.fetch_add(1, std::memory_order_release);
+  state.doomed_serial = state.write_serial;
+  state.doom_error = error;
+  // Who flushes the batch drops it himself, unless it is committed by then.
+  if (!state.batch.empty() && !state.flushing) state.drop_batch(*this, error);
+  if (state.pending.empty()) return;
+  state.pending.freeze_open();
+  std::vector<SlicePtr> slices;
+  for (const auto& [at, segment] : state.pending.segments()) {
+    if (segment.slice->abandoned) continue;
+    segment.slice->abandoned = true;
+    slices.push_back(segment.slice);
+  }
+  state.drop_slices(slices);
+  state.pending.clear();
+  state.drops.fetch_add(1, std::memory_order_release);
+  state.drop_error = error;
+  if (state.batch.empty()) state.committed_serial = state.batch_serial = state.write_serial;
+  state.note_if_clean(*this);
+}
+
+/// What is written under a lock is not worth storing once its session is gone.
+Status OpenInode::check_bound() const {
+  const meta::ClientId session = state_->batch_session;
+  if (session == 0 || session == store_.meta.client()) return {};
+  return Error(ESTALE, "the session that held locks of the file is gone");
+}
+
+/// For changes that the store must refuse when the session that holds locks of the file is gone.
+OpContext OpenInode::bound_context(const OpContext& ctx) const {
+  OpContext bound_ctx = ctx;
+  if (bound_ctx.session == 0) bound_ctx.session = bound();
+  return bound_ctx;
+}
+
 /// Objects that were stored for nothing: one reference less makes them garbage. If that fails they
 /// stay until gc, as nothing refers to them.
 void OpenInode::release_surplus(const OpContext& ctx) {
@@ -379,6 +451,7 @@ Status OpenInode::flush_batch(const OpContext& ctx, Durability durability) {
   bool committed = false;
   SKERRY_TRY(settle_lost_answer(ctx, &committed));
   if (committed) return {};
+  SKERRY_TRY(check_bound());
   const uint64_t inline_bytes = store_.meta.format().inline_bytes;
   bool look = false;  // what is known of the file was wrong
   TimeNs pause = kFirstPauseNs;
@@ -435,8 +508,10 @@ Status OpenInode::commit_inline(const OpContext& ctx, const FileSnapshot& known,
           segment.skip, {reinterpret_cast<std::byte*>(bytes.data()) + base + at, segment.length});
     }
   }
-  Result<meta::DataWritten> written = meta::write_inline(ctx, store_.meta, ino_, known.attr.version,
-                                                         bytes, state.batch.clear_mode, durability);
+  OpContext bound_ctx = ctx;
+  bound_ctx.session = state.batch_session;
+  Result<meta::DataWritten> written = meta::write_inline(
+      bound_ctx, store_.meta, ino_, known.attr.version, bytes, state.batch.clear_mode, durability);
   if (!written.ok()) {
     if (written.error().maybe_applied()) {
       state.progress.maybe_committed = true;
@@ -473,8 +548,9 @@ Status OpenInode::commit_inline(const OpContext& ctx, const FileSnapshot& known,
 /// Stores all slices of the batch (and `base`, if any): full ones each in its object and in
 /// parallel, small ones together. Returns the session that their ids belong to.
 Result<meta::ClientId> OpenInode::store_batch(const OpContext& ctx, const SlicePtr& base) {
-  const meta::ClientId session = store_.meta.client();
   State& state = *state_;
+  const meta::ClientId session =
+      state.batch_session != 0 ? state.batch_session : store_.meta.client();
   std::vector<SlicePtr> all, small, large;
   {
     std::lock_guard lock(state.mutex);

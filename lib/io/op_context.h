@@ -26,14 +26,27 @@ struct Credentials {
   }
 };
 
-/// Set once, by any thread; seen by the operation at its next step.
+/// Set once, by any thread; seen by the operation at its next step. An operation that waits for
+/// something else as well has it signal here, so that one wait ends with either.
 class CancelToken {
  public:
-  void cancel() noexcept { cancelled_.store(true, std::memory_order_release); }
-  bool cancelled() const noexcept { return cancelled_.load(std::memory_order_acquire); }
+  /// Async-signal-safe.
+  void cancel() noexcept;
+  bool cancelled() const noexcept { return (signals() & kCancelled) != 0; }
+
+  /// Ends all waits. Async-signal-safe.
+  void signal() const noexcept;
+  /// Another number after each signal: to be asked before looking at what is waited for.
+  uint32_t signals() const noexcept { return signals_.load(std::memory_order_acquire); }
+  /// Returns when signals() is no longer `seen`, after `timeout_ns` of real time, or early.
+  void wait(uint32_t seen, TimeNs timeout_ns) const noexcept;
 
  private:
-  std::atomic<bool> cancelled_{false};
+  static constexpr uint32_t kCancelled = 1;  // the other bits count
+  void wake_all() const noexcept;
+
+  // One word: whoever sees the flag may end the token's life, so setting it is the last access.
+  mutable std::atomic<uint32_t> signals_{0};
 };
 
 struct OpContext {
@@ -41,6 +54,7 @@ struct OpContext {
   Clock* clock = nullptr;               // never null inside the library
   TimeNs deadline_ns = INT64_MAX;       // on clock->monotonic_ns()
   const CancelToken* cancel = nullptr;  // may be null; outlives the call
+  uint64_t session = 0;  // what is changed belongs to this session of the client; 0: the current
 
   /// ETIMEDOUT past the deadline, ECANCELED once cancelled, else success.
   Status check() const {

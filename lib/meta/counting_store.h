@@ -37,6 +37,9 @@ class CountingStore final : public Store {
   }
   Status sync(const OpContext& ctx) override { return note(base_->sync(ctx)); }
   uint64_t generation() noexcept override { return base_->generation(); }
+  Status wait_for_change(const OpContext& ctx, uint64_t seen, TimeNs timeout_ns) override {
+    return base_->wait_for_change(ctx, seen, timeout_ns);
+  }
   Result<std::vector<EntryRecord>> resolve(const OpContext& ctx, Ino directory,
                                            const std::vector<std::string>& names) override {
     add(reads_);

@@ -90,6 +90,7 @@ class Fsck {
     }
     SKERRY_TRY(check_usage());
     SKERRY_TRY(check_pins());
+    SKERRY_TRY(check_locks());
     return std::move(result_);
   }
 
@@ -120,6 +121,7 @@ class Fsck {
   Status check_counts(ObjectId first, ObjectId last, const std::vector<ObjectCount>& live);
   Status check_usage();
   Status check_pins();
+  Status check_locks();
 
   const OpContext& ctx_;
   const Meta& meta_;
@@ -131,6 +133,7 @@ class Fsck {
   ObjectId next_object_ = 0;
   std::vector<Directory> directories_;  // by inode
   UsageRecord used_;
+  std::unordered_set<ClientId> clients_;
 };
 
 struct Fsck::InodeStreams {
@@ -600,20 +603,73 @@ Status Fsck::check_usage() {
 }
 
 Status Fsck::check_pins() {
-  std::unordered_set<ClientId> clients;
   SKERRY_TRY(scan_table<ClientRecord>(ctx_, store_, whole_table(Table::kClient),
                                       [&](ClientRecord& client) -> Status {
-                                        clients.insert(client.id);
+                                        clients_.insert(client.id);
                                         return {};
                                       }));
   return scan_table<PinRecord>(
       ctx_, store_, whole_table(Table::kPin), [&](PinRecord& pin) -> Status {
-        if (!clients.contains(pin.client)) {
+        if (!clients_.contains(pin.client)) {
           report("pin", inode_text(pin.ino) + " is pinned by client " + std::to_string(pin.client) +
                             ", which has no session");
         }
         return {};
       });
+}
+
+/// A lock belongs to a client with a session and a file that exists, whose record of holders names
+/// the client. That record may name clients that hold nothing, and nobody at all.
+Status Fsck::check_locks() {
+  std::vector<LockRecord> page;
+  auto check_page = [&]() -> Status {
+    ReadRequest request;
+    for (const LockRecord& lock : page) {
+      request.inodes.push_back(lock.ino);
+      request.keys.push_back(locked_key(lock.ino));
+    }
+    SKERRY_ASSIGN(ReadResult read, store_.read(ctx_, request));
+    for (size_t i = 0; i < page.size(); ++i) {
+      const std::string text =
+          "client " + std::to_string(page[i].client) + " holds locks of " + inode_text(page[i].ino);
+      if (!clients_.contains(page[i].client)) report("lock", text + " and has no session");
+      if (page[i].locks.empty()) report("lock", text + " without a range");
+      if (!read.homes.at(i)) report("lock", text + ", which does not exist");
+      const auto& record = read.records.at(i);
+      const auto* locked = record ? std::get_if<LockedRecord>(&*record) : nullptr;
+      if (locked == nullptr ||
+          !std::binary_search(locked->clients.begin(), locked->clients.end(), page[i].client)) {
+        report("lock", text + " and is not among its holders");
+      }
+    }
+    page.clear();
+    return {};
+  };
+  SKERRY_TRY(scan_table<LockRecord>(ctx_, store_, whole_table(Table::kLock),
+                                    [&](LockRecord& lock) -> Status {
+                                      page.push_back(std::move(lock));
+                                      return page.size() < 256 ? Status() : check_page();
+                                    }));
+  SKERRY_TRY(check_page());
+  std::vector<Ino> files;
+  auto check_files = [&]() -> Status {
+    ReadRequest request;
+    request.inodes = files;
+    SKERRY_ASSIGN(ReadResult read, store_.read(ctx_, request));
+    for (size_t i = 0; i < files.size(); ++i) {
+      if (!read.homes.at(i)) {
+        report("lock", inode_text(files[i]) + " is listed as locked and does not exist");
+      }
+    }
+    files.clear();
+    return {};
+  };
+  SKERRY_TRY(scan_table<LockedRecord>(ctx_, store_, whole_table(Table::kLocked),
+                                      [&](LockedRecord& locked) -> Status {
+                                        files.push_back(locked.ino);
+                                        return files.size() < 256 ? Status() : check_files();
+                                      }));
+  return check_files();
 }
 
 }  // namespace

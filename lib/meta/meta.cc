@@ -4,6 +4,7 @@
 
 #include "meta/acl_cache.h"
 #include "meta/metadata_cache.h"
+#include "meta/session.h"
 
 namespace skerry::meta {
 
@@ -118,8 +119,7 @@ Status Meta::close(const OpContext& ctx) {
     mutations.push_back(AddUsage{0, 0, usage.bytes, usage.inodes});
     mutations.push_back(Delete{usage_key(0, id)});
   }
-  mutations.push_back(DeleteRange{Table::kPin, id, {}, {}});
-  mutations.push_back(Delete{client_key(id)});
+  add_session_removal(id, &mutations);
   Result<CommitResult> done = commit(ctx, {}, std::move(mutations));
   // ESTALE: somebody removed this session and has folded its usage already.
   if (!done.ok() && done.error().code() != ESTALE) return std::move(done).error();
@@ -168,7 +168,7 @@ Result<CommitResult> Meta::commit(const OpContext& ctx, std::vector<Expectation>
                                   std::vector<Mutation> mutations, Durability durability,
                                   ClientId session) {
   CommitRequest request;
-  request.session = session != 0 ? session : client();
+  request.session = session != 0 ? session : ctx.session != 0 ? ctx.session : client();
   request.expectations = std::move(expectations);
   request.mutations = std::move(mutations);
   request.durability =

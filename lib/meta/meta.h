@@ -75,7 +75,8 @@ class Meta {
   static Result<std::unique_ptr<Meta>> open(const OpContext& ctx, std::shared_ptr<Store> store,
                                             const VolumeFormat& format, MetaOptions options,
                                             Clock& clock, Random& random);
-  /// Removes the session: its pins, its record; folds its usage into client 0. Idempotent.
+  /// Removes the session: its pins and locks, its record; folds its usage into client 0.
+  /// Idempotent.
   Status close(const OpContext& ctx);
   ~Meta();
 
@@ -100,7 +101,7 @@ class Meta {
   /// Fills session, request id and durability in and commits; retries lost answers with the same
   /// request id until the deadline. Every mutation of an opened volume goes through here.
   /// `session`: the one that what is committed belongs to (the ids of stored objects do); ESTALE if
-  /// it is gone, also when this client has a new one by then. 0: the current one.
+  /// it is gone, also when this client has a new one by then. 0: the context's, else the current.
   Result<CommitResult> commit(const OpContext& ctx, std::vector<Expectation> expectations,
                               std::vector<Mutation> mutations,
                               Durability durability = Durability::kVisible, ClientId session = 0);

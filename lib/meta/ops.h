@@ -176,6 +176,35 @@ Result<bool> replace_chunk(const OpContext& ctx, Meta& meta, Ino ino, uint64_t c
                            const std::vector<ExtentRecord>& read,
                            const std::vector<Extent>& replacement, ClientId session = 0);
 
+// ---- lock.cc: locks between clients (fcntl(2), flock(2)). A client holds a list of ranges of a
+// file for all of its owners (lock_list.h), under one session, and replaces it as a whole. It makes
+// one such call at a time for a file. ENOTCONN: the session is gone, and all its locks with it.
+struct LockHolder {
+  ClientId client = 0;
+  FileLock lock;
+};
+/// Makes `held` what `session` holds of the file, if no other client's lock excludes `wanted`, the
+/// part of `held` that is new; else answers with the lock that does. A holder whose session has
+/// expired is removed first. ESTALE: the inode is gone; ENOLCK: more than kMaxLocksOfFile ranges.
+Result<std::optional<LockHolder>> take_locks(const OpContext& ctx, Meta& meta, ClientId session,
+                                             Ino ino, const std::vector<FileLock>& held,
+                                             const FileLock& wanted);
+/// Makes `held` what `session` holds, where that is no more than before.
+Status drop_locks(const OpContext& ctx, Meta& meta, ClientId session, Ino ino,
+                  const std::vector<FileLock>& held);
+/// After a call whose answer was lost: `held` is what `session` held before it, or less. When this
+/// returns, the lost commit has no effect and can have none any more.
+Status settle_locks(const OpContext& ctx, Meta& meta, ClientId session, Ino ino,
+                    const std::vector<FileLock>& held);
+/// The first lock of another client that excludes `wanted`.
+Result<std::optional<LockHolder>> find_lock(const OpContext& ctx, Meta& meta, ClientId session,
+                                            Ino ino, const FileLock& wanted);
+/// Some of the files that a client holds locks of, at most `limit`.
+Result<std::vector<Ino>> locked_by(const OpContext& ctx, Meta& meta, ClientId client,
+                                   uint32_t limit);
+/// Drops from the file's record of holders the clients that are gone.
+Status tidy_locked(const OpContext& ctx, Meta& meta, Ino ino);
+
 // ---- remove_tree.cc
 struct RemoveProgress {
   uint64_t entries = 0;

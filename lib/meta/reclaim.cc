@@ -30,6 +30,7 @@
 #include <unordered_set>
 
 #include "base/log.h"
+#include "meta/ops.h"
 #include "meta/session.h"
 #include "meta/table_scan.h"
 
@@ -204,12 +205,16 @@ Status Reclaim::look_at_clients() {
 /// had been silent for the whole expiry, and learns it by ESTALE.
 Status Reclaim::remove_sessions(std::span<const ClientId> stale) {
   std::vector<Mutation> mutations;
+  std::vector<Ino> locked;
   for (ClientId client : stale) {
-    mutations.push_back(Delete{client_key(client)});
-    mutations.push_back(DeleteRange{Table::kPin, client});
+    add_session_removal(client, &mutations);
+    SKERRY_ASSIGN(std::vector<Ino> files, locked_by(ctx_, meta_, client, kTidiedFiles));
+    locked.insert(locked.end(), files.begin(), files.end());
   }
   SKERRY_ASSIGN(CommitResult removed, commit({}, std::move(mutations)));
-  if (removed.applied) result_.stale_sessions += stale.size();
+  if (!removed.applied) return {};
+  result_.stale_sessions += stale.size();
+  tidy_locked_files(ctx_, meta_, locked);
   return {};
 }
 
@@ -391,6 +396,7 @@ Status Reclaim::remove_orphans(std::vector<StrippedOrphan> orphans) {
       mutations.push_back(Delete{inline_key(ino)});
       mutations.push_back(Delete{symlink_key(ino)});
       mutations.push_back(DeleteRange{Table::kXattr, ino});
+      mutations.push_back(Delete{locked_key(ino)});
       if (orphan.attr.is_dir()) mutations.push_back(DeleteRange{Table::kDirStat, ino});
       mutations.push_back(Delete{orphan_key(ino)});
     }

@@ -31,6 +31,8 @@ Key client_key(ClientId id) { return {Table::kClient, id, 0, 0, {}}; }
 Key pin_key(ClientId client, Ino ino) { return {Table::kPin, client, ino, 0, {}}; }
 Key garbage_key(uint64_t epoch, ObjectId object) { return {Table::kGarbage, epoch, object, 0, {}}; }
 Key usage_key(uint64_t scope, ClientId client) { return {Table::kUsage, scope, client, 0, {}}; }
+Key lock_key(ClientId client, Ino ino) { return {Table::kLock, client, ino, 0, {}}; }
+Key locked_key(Ino ino) { return {Table::kLocked, ino, 0, 0, {}}; }
 
 namespace {
 
@@ -50,6 +52,8 @@ struct KeyOf {
   Key operator()(const PinRecord& r) const { return pin_key(r.client, r.ino); }
   Key operator()(const GarbageRecord& r) const { return garbage_key(r.epoch, r.object); }
   Key operator()(const UsageRecord& r) const { return usage_key(r.scope, r.client); }
+  Key operator()(const LockRecord& r) const { return lock_key(r.client, r.ino); }
+  Key operator()(const LockedRecord& r) const { return locked_key(r.ino); }
 };
 
 // An encoded list: the format byte, a varint count, then for each extent six varints and the

@@ -96,13 +96,16 @@ enum class Table : uint8_t {
   kPin,
   kGarbage,
   kUsage,
+  kLock,
+  kLocked,
 };
 
 /// A record's place. Fields that a table does not use are 0 or empty.
 ///   volume (name) · entry (a=parent, name) · inode, orphan, inline, symlink (a=ino)
 ///   link (a=ino, b=parent, name) · dirstat (a=ino, b=shard) · extent (a=ino, b=chunk, c=seq)
 ///   object (a=id) · xattr (a=ino, name) · client (a=id) · pin (a=client, b=ino)
-///   garbage (a=epoch, b=object) · usage (a=scope, b=client)
+///   garbage (a=epoch, b=object) · usage (a=scope, b=client) · lock (a=client, b=ino)
+///   locked (a=ino)
 struct Key {
   Table table = Table::kVolume;
   uint64_t a = 0;
@@ -248,9 +251,47 @@ struct UsageRecord {
   friend bool operator==(const UsageRecord&, const UsageRecord&) = default;
 };
 
-using Record = std::variant<VolumeRecord, EntryRecord, InodeRecord, OrphanRecord, LinkRecord,
-                            DirStatRecord, ExtentRecord, ObjectRecord, InlineRecord, SymlinkRecord,
-                            XattrRecord, ClientRecord, PinRecord, GarbageRecord, UsageRecord>;
+enum class LockKind : uint8_t {
+  kRecord = 1,  // fcntl(2): byte ranges
+  kFlock = 2,   // flock(2): always the whole range; the two kinds do not see each other
+};
+inline constexpr uint64_t kLastLockByte = INT64_MAX;  // "to the end of the file, however it grows"
+
+/// One range that one owner holds.
+struct FileLock {
+  LockKind kind = LockKind::kRecord;
+  bool exclusive = false;
+  uint64_t owner = 0;  // told apart within its client alone
+  uint64_t first = 0;  // bytes of the file, both ends included
+  uint64_t last = kLastLockByte;
+  uint64_t pid = 0;  // for F_GETLK
+  friend bool operator==(const FileLock&, const FileLock&) = default;
+};
+
+/// What `client` has locked of `ino`; written by that client alone. Keyed by the client first, so
+/// that the commit which removes a session removes its locks, whichever and however many they are.
+struct LockRecord {
+  ClientId client = 0;
+  Ino ino = 0;
+  std::vector<FileLock> locks;
+  friend bool operator==(const LockRecord&, const LockRecord&) = default;
+};
+
+/// Which clients may hold locks of `ino`: where to look for conflicts. Every commit that takes a
+/// lock expects the version that it decided on and sets a new one, so of two that would conflict
+/// one finds out, on every store. A version is a random number and never comes back, though the
+/// record may go and come again. Clients that are listed and hold nothing do no harm.
+struct LockedRecord {
+  Ino ino = 0;
+  uint64_t version = 0;
+  std::vector<ClientId> clients;  // ascending
+  friend bool operator==(const LockedRecord&, const LockedRecord&) = default;
+};
+
+using Record =
+    std::variant<VolumeRecord, EntryRecord, InodeRecord, OrphanRecord, LinkRecord, DirStatRecord,
+                 ExtentRecord, ObjectRecord, InlineRecord, SymlinkRecord, XattrRecord, ClientRecord,
+                 PinRecord, GarbageRecord, UsageRecord, LockRecord, LockedRecord>;
 
 // Keys, by table. (records.cc)
 Key volume_key(std::string name);
@@ -268,6 +309,8 @@ Key client_key(ClientId id);
 Key pin_key(ClientId client, Ino ino);
 Key garbage_key(uint64_t epoch, ObjectId object);
 Key usage_key(uint64_t scope, ClientId client);
+Key lock_key(ClientId client, Ino ino);
+Key locked_key(Ino ino);
 /// The key under which a record is stored.
 Key key_of(const Record& record);
 
@@ -285,6 +328,12 @@ inline constexpr char kVolumeFormat[] = "format";        // value: settings as J
 std::string encode_extents(const std::vector<Extent>& extents);
 /// False on malformed input (never crashes on any bytes).
 bool decode_extents(std::string_view encoded, std::vector<Extent>* extents);
+
+/// The same for the lists of the lock records; see lock_list.cc.
+std::string encode_locks(const std::vector<FileLock>& locks);
+bool decode_locks(std::string_view encoded, std::vector<FileLock>* locks);
+std::string encode_clients(const std::vector<ClientId>& clients);
+bool decode_clients(std::string_view encoded, std::vector<ClientId>* clients);
 
 /// Lays pieces whose positions are relative to `base` (piece.chunk_offset counts from base) out
 /// over chunks, cutting a piece where it crosses a chunk's end. Objects cut in two gain a

@@ -33,6 +33,7 @@
 #include <unordered_set>
 
 #include "meta/metadata_cache.h"
+#include "meta/ops.h"
 #include "meta/table_scan.h"
 
 namespace skerry::meta {
@@ -144,6 +145,36 @@ Status heartbeat(const OpContext& ctx, Meta& meta) {
   return publish(ctx, meta, std::move(record), to_pin, to_unpin);  // (f)
 }
 
+void add_session_removal(ClientId client, std::vector<Mutation>* mutations) {
+  mutations->push_back(Delete{client_key(client)});
+  mutations->push_back(DeleteRange{Table::kPin, client, {}, {}});
+  mutations->push_back(DeleteRange{Table::kLock, client, {}, {}});
+}
+
+void tidy_locked_files(const OpContext& ctx, Meta& meta, const std::vector<Ino>& files) {
+  for (Ino ino : files) {
+    if (!tidy_locked(ctx, meta, ino).ok()) return;
+  }
+}
+
+// As in reclaim: a client that wakes up between the look and the commit is removed all the same. No
+// lease is wanted for it. A reclaimer that has counted this client's publication only waits for
+// more than it has to.
+Result<bool> remove_stale_session(const OpContext& ctx, Meta& meta, ClientId client) {
+  ReadRequest request;
+  request.keys.push_back(client_key(client));
+  SKERRY_ASSIGN(ReadResult read, meta.store().read(ctx, request));
+  if (!read.records[0]) return true;
+  SKERRY_ASSIGN(ClientRecord record, take_record<ClientRecord>(std::move(*read.records[0])));
+  if (record.heartbeat_ns >= read.server_time_ns - meta.options().session_expiry_ns) return false;
+  SKERRY_ASSIGN(std::vector<Ino> files, locked_by(ctx, meta, client, kTidiedFiles));
+  std::vector<Mutation> mutations;
+  add_session_removal(client, &mutations);
+  SKERRY_TRY(meta.commit(ctx, {}, std::move(mutations)));
+  tidy_locked_files(ctx, meta, files);
+  return true;
+}
+
 Status reopen_session(const OpContext& ctx, Meta& meta) {
   // Labels of lists are epochs of the volume, not of a session, so they keep their meaning.
   SKERRY_TRY(meta.register_session(ctx));
@@ -172,6 +203,12 @@ Result<std::vector<SessionInfo>> sessions(const OpContext& ctx, Meta& meta) {
                                      if (it != index.end()) found[it->second].pins += 1;
                                      return {};
                                    }));
+  SKERRY_TRY(scan_table<LockRecord>(ctx, meta.store(), whole_table(Table::kLock),
+                                    [&](LockRecord& lock) -> Status {
+                                      auto it = index.find(lock.client);
+                                      if (it != index.end()) found[it->second].locked_files += 1;
+                                      return {};
+                                    }));
   return found;
 }
 

@@ -8,7 +8,7 @@
 // holds it: one epoch because a client may publish while the removal commits, one because the tag
 // may be read before the epoch moved. Time is the store's, never a client's: a client is stale when
 // its heartbeat is older than the expiry by the store's clock, is then removed together with its
-// pins, and its later commits are refused (ESTALE).
+// pins and locks, and its later commits are refused (ESTALE).
 //
 // What the data layer owes for this (its side of the argument in session.cc):
 //   1. Opening. An opener enters an EpochGuard, looks the file up, calls note_open() and only then
@@ -39,6 +39,7 @@ struct SessionInfo {
   ClientRecord client;
   bool stale = false;
   uint64_t pins = 0;
+  uint64_t locked_files = 0;
 };
 
 /// One heartbeat: pins orphans that are open here, unpins closed ones, publishes the epoch. ESTALE
@@ -49,6 +50,15 @@ Status heartbeat(const OpContext& ctx, Meta& meta);
 /// were open and have no name any more may be gone: their handles must fail with ESTALE from here
 /// on, whatever their inode's record says (reclaim may have begun to take it apart).
 Status reopen_session(const OpContext& ctx, Meta& meta);
+/// Removes the session of `client` with its pins and locks if it has expired, as reclaim would: for
+/// whoever waits for a lock it holds. True if there is no such session any more.
+Result<bool> remove_stale_session(const OpContext& ctx, Meta& meta, ClientId client);
+/// The records that a session's removal takes with it, beside the client's own.
+void add_session_removal(ClientId client, std::vector<Mutation>* mutations);
+/// After a removal: files that only clients without a session had locked are no longer listed as
+/// locked. `files`: from locked_by() before. What fails is left; it does no harm.
+void tidy_locked_files(const OpContext& ctx, Meta& meta, const std::vector<Ino>& files);
+inline constexpr uint32_t kTidiedFiles = 4096;  // of one session
 Result<std::vector<SessionInfo>> sessions(const OpContext& ctx, Meta& meta);
 
 struct ReclaimResult {

@@ -1,5 +1,7 @@
 #include "meta/store.h"
 
+#include <algorithm>
+
 namespace skerry::meta {
 
 Result<std::vector<EntryRecord>> Store::resolve(const OpContext& ctx, Ino directory,
@@ -16,6 +18,18 @@ Result<std::vector<EntryRecord>> Store::resolve(const OpContext& ctx, Ino direct
     directory = entries.back().attr.ino;
   }
   return entries;
+}
+
+Status Store::wait_for_change(const OpContext& ctx, uint64_t seen, TimeNs timeout_ns) {
+  const TimeNs end = ctx.clock->monotonic_ns() + timeout_ns;
+  for (TimeNs pause = 1'000'000; generation() == seen;) {
+    SKERRY_TRY(ctx.check());
+    const TimeNs left = end - ctx.clock->monotonic_ns();
+    if (left <= 0) break;
+    ctx.clock->sleep_ns(std::min(pause, left));
+    pause = std::min(2 * pause, kWaitSliceNs);
+  }
+  return {};
 }
 
 }  // namespace skerry::meta

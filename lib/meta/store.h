@@ -74,7 +74,7 @@ struct ReadResult {
 // ---- Expectations: what must hold for a commit to be applied.
 
 /// The record is there at this version. For entries `ino` must match too (names are reused, inode
-/// numbers are not). Tables: volume, entry, inode, orphan, object.
+/// numbers are not). Tables: volume, entry, inode, orphan, object, locked.
 struct ExpectVersion {
   Key key;
   uint64_t version = 0;
@@ -254,6 +254,13 @@ class Store {
   /// own commits. Costs a few nanoseconds: it is asked on every cached lookup. A store that cannot
   /// know returns a new value each time.
   virtual uint64_t generation() noexcept = 0;
+
+  /// Returns when generation() is no longer `seen`, after `timeout_ns`, or with ctx's error when
+  /// its deadline passes or it is cancelled, which is noticed within kWaitSliceNs. May also return
+  /// early: the caller looks for itself what has changed. Default: looks at generation() again
+  /// after pauses on ctx.clock that double up to kWaitSliceNs. Override to be woken.
+  virtual Status wait_for_change(const OpContext& ctx, uint64_t seen, TimeNs timeout_ns);
+  static constexpr TimeNs kWaitSliceNs = 50'000'000;
 
   /// Reads `names` one below the other starting in `directory`: result[i] is the entry of names[i],
   /// joined; it ends early (shorter than names) at the first that is absent or not a directory

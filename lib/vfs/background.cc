@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <system_error>
@@ -77,7 +78,8 @@ void Background::wake() {
 
 void Background::run() {
   Random& random = volume_.meta().random();
-  TimeNs next_beat = volume_.clock().monotonic_ns() + jittered(random, kBeatNs);
+  const TimeNs interval = std::min(kBeatNs, volume_.options().session_expiry_ns / 5);
+  TimeNs next_beat = volume_.clock().monotonic_ns() + jittered(random, interval);
   for (;;) {
     bool woken = false;
     {
@@ -92,9 +94,10 @@ void Background::run() {
       ctx.cancel = &cancel_;
       if (!volume_.options().read_only) volume_.files().background_step(ctx);
       report("access times", volume_.access_times().commit(ctx, volume_.meta()));
+      volume_.locks().settle(ctx);
       TimeNs now = volume_.clock().monotonic_ns();
       if (woken || now >= next_beat) {
-        next_beat = now + jittered(random, kBeatNs);
+        next_beat = now + jittered(random, interval);
         beat(ctx);
       }
     } catch (const std::exception& e) {
@@ -108,7 +111,7 @@ void Background::beat(const OpContext& ctx) {
   Status beat = meta::heartbeat(ctx, volume_.meta());
   if (!beat.ok() && beat.error().code() == ESTALE) {
     log_message(LogLevel::kWarning, "the session was ended by others; opening a new one");
-    beat = meta::reopen_session(ctx, volume_.meta());
+    beat = volume_.renew_session(ctx);
   }
   report("heartbeat", beat);
   if (beat.ok() && !volume_.options().read_only) reclaim(ctx);

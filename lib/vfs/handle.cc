@@ -142,6 +142,7 @@ Handle::Handle(Volume& volume, const meta::Attributes& attr, int flags)
       writable_(has_data(attr.type, flags) && (flags & O_ACCMODE) != O_RDONLY),
       nameless_((flags & O_TMPFILE) == O_TMPFILE && (flags & O_EXCL) != 0),
       inode_(has_data(attr.type, flags) ? volume.files().open(attr.ino) : nullptr),
+      serial_(volume.next_handle()),
       mark_((inode_ != nullptr || attr.is_dir()) && readable_ && (flags & O_NOATIME) == 0
                 ? volume.access_times().open(attr)
                 : nullptr),
@@ -154,11 +155,13 @@ Handle::Handle(Volume& volume, const meta::Attributes& attr, int flags)
     // What went wrong before belongs to the handles of then.
     Status earlier = inode_->take_error(&errors_seen_);
     (void)earlier;
+    losses_ = inode_->losses();
   }
   if (writable_) volume_.writers().add(inode_);
 }
 
 Handle::~Handle() {
+  release_locks(volume_.own_context(volume_.options().timeout_ns));
   if (writable_) volume_.writers().remove(ino_);
   if (counted_) volume_.meta().note_closed(ino_);
   if (mark_ != nullptr && volume_.access_times().full()) {

@@ -5,6 +5,8 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <string_view>
 
 #include "base/bytes.h"
@@ -64,6 +66,24 @@ class Handle {
   /// copy_file_range(2); both handles of one volume.
   static Result<uint64_t> copy_range(const OpContext& ctx, Handle& from, uint64_t from_offset,
                                      Handle& to, uint64_t to_offset, uint64_t length);
+  // ---- lock.cc
+  /// fcntl(2) with F_SETLK and F_SETLKW, flock(2): takes `lock` for its owner; see LockTable. EBADF
+  /// where the access mode does not fit a record lock, EINVAL where it is no regular file.
+  Status lock(const OpContext& ctx, const meta::FileLock& lock, bool wait);
+  Status unlock(const OpContext& ctx, const meta::FileLock& lock);
+  Result<std::optional<meta::LockHolder>> find_lock(const OpContext& ctx,
+                                                    const meta::FileLock& wanted);
+  /// The owner of this handle's flock(2) locks.
+  uint64_t flock_owner() const { return serial_; }
+  /// What close(2) does after flush(): gives up the flock, the record locks of the volume's default
+  /// owner (0), and those taken by other owners through this handle. Never fails for good: what
+  /// cannot be released is tried again. Idempotent.
+  void release_locks(const OpContext& ctx);
+  /// The same for one owner's record locks of the file, wherever they were taken.
+  void release_owner(const OpContext& ctx, uint64_t owner);
+  /// EIO once the session was lost while this client held locks of the file.
+  Status check_not_lost(const OpContext& ctx);
+
   /// fsync(2).
   Status sync(const OpContext& ctx);
   /// What close(2) does before the descriptor is gone: what was written here is stored, durable,
@@ -80,6 +100,7 @@ class Handle {
   Status refuse(const OpContext& ctx, uint32_t inode_flags);
   Status written(const OpContext& ctx, Status result);
   Status told(Status flushed);
+  Status changeable(const OpContext& ctx, OpContext* bound);
 
   Volume& volume_;
   const meta::Ino ino_;
@@ -90,11 +111,15 @@ class Handle {
   const bool nameless_;
   bool counted_ = false;                          // noted as open in Meta by this handle itself
   const std::shared_ptr<data::OpenInode> inode_;  // shared with all handles of this inode
+  const uint64_t serial_;                         // differs between all handles of the volume
+  uint64_t losses_ = 0;                           // of the inode when this was opened
   data::ReadaheadState readahead_;
   const std::shared_ptr<AccessMark> mark_;  // null where reading leaves no trace
   std::atomic<bool> wrote_{false};
   std::mutex error_mutex_;
   uint64_t errors_seen_ = 0;  // guarded by error_mutex_
+  std::mutex owners_mutex_;
+  std::set<uint64_t> lock_owners_;  // guarded by owners_mutex_: whose record locks it has taken
   meta::Attributes at_open_;
 };
 

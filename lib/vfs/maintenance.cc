@@ -269,6 +269,7 @@ nlohmann::json session_json(const meta::SessionInfo& session) {
           {"software", session.client.software},
           {"stale", session.stale},
           {"pins", session.pins},
+          {"locked_files", session.locked_files},
           {"epoch", session.client.epoch_seen},
           {"heartbeat_ns", session.client.heartbeat_ns}};
 }

@@ -314,24 +314,25 @@ Status set_attributes(const OpContext& ctx, Volume& volume, meta::Ino ino,
 Status truncate(const OpContext& ctx, Volume& volume, std::string_view path, uint64_t length) {
   // ESTALE may also mean that the session was gone to which unflushed writes belonged: they were
   // dropped, which their handles are told, and the file can be cut now.
-  return on_found(
-      ctx, volume, nullptr, path, Lookup{}, [&](const meta::Attributes& attr) -> Status {
-        if (attr.is_dir()) return Error(EISDIR, "a directory");
-        if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
-        SKERRY_TRY(volume.check_writable());
-        SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kWrite));
-        if ((attr.flags & meta::kFlagAppendOnly) != 0) {
-          return Error(EPERM, "the file is append-only");
-        }
-        if (length > static_cast<uint64_t>(INT64_MAX)) {
-          return Error(EINVAL, "a length above 2^63");
-        }
-        if (length > meta::kMaxFileSize) return Error(EFBIG, "a file holds at most 2^57 bytes");
-        volume.heartbeat_if_due();
-        const uint32_t clear_mode = ctx.credentials.is_root() ? 0 : 06000;
-        SKERRY_TRY(volume.files().peek(attr.ino)->truncate(ctx, length, clear_mode));
-        return {};
-      });
+  return on_found(ctx, volume, nullptr, path, Lookup{},
+                  [&](const meta::Attributes& attr) -> Status {
+                    if (attr.is_dir()) return Error(EISDIR, "a directory");
+                    if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
+                    SKERRY_TRY(volume.check_writable());
+                    SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kWrite));
+                    if ((attr.flags & meta::kFlagAppendOnly) != 0) {
+                      return Error(EPERM, "the file is append-only");
+                    }
+                    if (length > static_cast<uint64_t>(INT64_MAX)) {
+                      return Error(EINVAL, "a length above 2^63");
+                    }
+                    if (length > meta::kMaxFileSize)
+                      return Error(EFBIG, "a file holds at most 2^57 bytes");
+                    volume.heartbeat_if_due();
+                    const uint32_t clear_mode = ctx.credentials.is_root() ? 0 : 06000;
+                    SKERRY_TRY(volume.files().peek(attr.ino)->truncate(ctx, length, clear_mode));
+                    return {};
+                  });
 }
 
 Result<Listing> open_listing(const OpContext& ctx, Volume& volume, std::string_view path,

@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kMaxOptions = 64;
 constexpr size_t kMaxOptionBytes = 4096;
+constexpr TimeNs kLeastExpiry = 5'000'000'000;  // several heartbeats
 
 struct Option {
   std::string_view key;
@@ -178,6 +179,14 @@ Result<VolumeOptions> parse_volume_options(const char* const* options) {
                    {"durable", flag(&out.durable)},
                    {"background", flag(&out.background)},
                    {"atime", access_times(&out.atime)},
+                   {"session_expiry",
+                    [&](std::string_view text) -> Status {
+                      SKERRY_ASSIGN(out.session_expiry_ns, parse_duration(text));
+                      if (out.session_expiry_ns < kLeastExpiry) {
+                        return Error(EINVAL, "a session expiry below 5s");
+                      }
+                      return {};
+                    }},
                    {"metadata_cache", size_between(0, uint64_t{1} << 28, &out.metadata_cache)},
                }));
   return out;

@@ -27,6 +27,7 @@ struct VolumeOptions {
   bool read_only = false;
   bool durable = false;
   bool background = true;
+  TimeNs session_expiry_ns = 60'000'000'000;
   uint64_t metadata_cache = 1u << 18;
   meta::AtimeMode atime = meta::AtimeMode::kNone;
 };

@@ -21,6 +21,7 @@ Result<size_t> Handle::read(const OpContext& ctx, uint64_t offset, MutableBytes 
     return Error(EINVAL, "an offset or length above 2^63");
   }
   if (out.empty()) return size_t{0};
+  SKERRY_TRY(check_not_lost(ctx));
   note_read();
   return inode_->read(ctx, offset, out, &readahead_);
 }
@@ -48,6 +49,7 @@ Result<data::CacheView> Handle::view(const OpContext& ctx, uint64_t offset, uint
   }
   if (inode_ == nullptr) return Error(EBADF, "the file has no data");
   if (length == 0) return data::CacheView();
+  SKERRY_TRY(check_not_lost(ctx));
   note_read();
   return inode_->view(ctx, offset, length);
 }
@@ -59,6 +61,7 @@ Result<uint64_t> Handle::seek_data(const OpContext& ctx, uint64_t offset, int wh
   }
   if (inode_ == nullptr) return Error(EINVAL, "only regular files have data and holes");
   if (offset > kMaxOffset) return Error(ENXIO, "the offset is past the end of the file");
+  SKERRY_TRY(check_not_lost(ctx));
   return inode_->seek(ctx, offset, whence == SEEK_DATA);
 }
 

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -81,6 +82,7 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpContext& ctx, Parts parts,
   meta_options.cache_entries = options.metadata_cache;
   meta_options.host = host_name();
   meta_options.pid = static_cast<uint64_t>(getpid());
+  meta_options.session_expiry_ns = options.session_expiry_ns;
   volume->counted_store_ = std::make_shared<meta::CountingStore>(given.store);
   SKERRY_ASSIGN(volume->meta_, meta::Meta::open(ctx, volume->counted_store_, given.format,
                                                 meta_options, *given.clock, *given.random));
@@ -124,6 +126,7 @@ Status Volume::close(const OpContext& ctx) {
     if (!noted.ok()) log_message(LogLevel::kWarning, "access times: " + noted.error().message());
   }
   queue_executor_.reset();
+  locks_.close();
   files_.reset();
   blocks_.reset();
   executor_.reset();  // nothing is left to submit to it
@@ -153,16 +156,27 @@ void Volume::heartbeat_if_due() {
   if (options_.background || options_.read_only) return;
   TimeNs now = parts_.clock->monotonic_ns();
   TimeNs last = last_heartbeat_ns_.load(std::memory_order_relaxed);
-  if (now - last < kHeartbeatDue) return;
+  if (now - last < std::min(kHeartbeatDue, options_.session_expiry_ns / 5)) return;
   if (!last_heartbeat_ns_.compare_exchange_strong(last, now)) return;
   OpContext ctx = own_context(kHeartbeatTimeout);
   Status beat = meta::heartbeat(ctx, *meta_);
-  if (!beat.ok() && beat.error().code() == ESTALE) beat = meta::reopen_session(ctx, *meta_);
+  if (!beat.ok() && beat.error().code() == ESTALE) beat = renew_session(ctx);
+  locks_.settle(ctx);
   if (!beat.ok()) log_message(LogLevel::kWarning, "heartbeat: " + beat.error().message());
 }
 
+Status Volume::renew_session(const OpContext& ctx) {
+  Status renewed = meta::reopen_session(ctx, *meta_);
+  locks_.drop_lost();
+  return renewed;
+}
+
 void Volume::suspect_session() {
-  if (background_ != nullptr) background_->wake();
+  if (background_ != nullptr) {
+    background_->wake();
+  } else {
+    last_heartbeat_ns_.store(INT64_MIN / 2, std::memory_order_relaxed);  // due
+  }
 }
 
 Status Volume::sync(const OpContext& ctx) {

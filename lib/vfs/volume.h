@@ -18,6 +18,7 @@
 #include "object/decorators/counting_store.h"
 #include "object/object_store.h"
 #include "vfs/access_times.h"
+#include "vfs/locks.h"
 #include "vfs/options.h"
 
 namespace skerry::vfs {
@@ -77,11 +78,14 @@ class Volume {
   ObjectStore& objects() { return *objects_; }
   Clock& clock() const { return *parts_.clock; }
   WriterTable& writers() { return writers_; }
+  LockTable& locks() { return locks_; }
   const meta::VolumeFormat& format() const { return parts_.format; }
   const VolumeOptions& options() const { return options_; }
   const Credentials& default_credentials() const { return parts_.credentials; }
   /// Differs between all volumes that a process ever opens.
   uint64_t serial() const { return serial_; }
+  /// Differs between all handles of this volume. Not 0.
+  uint64_t next_handle() { return handles_.fetch_add(1, std::memory_order_relaxed) + 1; }
 
   /// A context for work of the volume's own, as root.
   OpContext own_context(TimeNs timeout_ns) const;
@@ -90,6 +94,8 @@ class Volume {
   /// Makes a heartbeat where the background thread, which otherwise does, is switched off and one
   /// is due. Called by calls that change something.
   void heartbeat_if_due();
+  /// After a heartbeat said ESTALE: a new session. What the old one had locked is lost.
+  Status renew_session(const OpContext& ctx);
   /// A call met ESTALE: the session may be gone; the background thread looks at once.
   void suspect_session();
   /// Everything written and every change made here is durable when it returns.
@@ -111,7 +117,9 @@ class Volume {
   std::unique_ptr<data::FileStore> files_;
   WriterTable writers_;
   AccessTimes access_times_;
+  LockTable locks_{*this};  // holds open inodes: goes before files_
   std::unique_ptr<Background> background_;
+  std::atomic<uint64_t> handles_{0};
   std::atomic<TimeNs> last_heartbeat_ns_{0};  // where there is no background thread
   bool closed_ = false;
 };

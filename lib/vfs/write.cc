@@ -55,21 +55,26 @@ Status Handle::write(const OpContext& ctx, uint64_t offset, ByteView bytes) {
   if (bytes.empty()) return {};
   const bool append = (flags_ & O_APPEND) != 0;
   SKERRY_TRY(check_range(append ? 0 : offset, bytes.size()));
-  return written(ctx, inode_->write(ctx, offset, bytes, append, cleared_mode(ctx)));
+  SKERRY_TRY(check_not_lost(ctx));
+  return written(ctx, inode_->write(ctx, offset, bytes, append, cleared_mode(ctx), losses_));
 }
 
 Status Handle::truncate(const OpContext& ctx, uint64_t length) {
   if (!writable_) return Error(EINVAL, "the file is not open for writing");  // ftruncate(2)
   SKERRY_TRY(check_range(length, 0));
   SKERRY_TRY(refuse(ctx, meta::kInodeFlags));
-  auto cut = inode_->truncate(ctx, length, cleared_mode(ctx));
+  OpContext bound;
+  SKERRY_TRY(changeable(ctx, &bound));
+  auto cut = inode_->truncate(bound, length, cleared_mode(ctx));
   return written(ctx, cut.ok() ? Status() : Status(std::move(cut).error()));
 }
 
-Status Handle::allocate(const OpContext& ctx, uint32_t mode, uint64_t offset, uint64_t length) {
+Status Handle::allocate(const OpContext& caller, uint32_t mode, uint64_t offset, uint64_t length) {
   SKERRY_TRY(check_writable());
   if (length == 0) return Error(EINVAL, "a length of zero");
   SKERRY_TRY(check_range(offset, length));
+  OpContext ctx;
+  SKERRY_TRY(changeable(caller, &ctx));
   const bool keep_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
   const bool adds = (mode & ~FALLOC_FL_KEEP_SIZE) == 0;
   SKERRY_TRY(refuse(ctx, adds ? meta::kFlagImmutable : meta::kInodeFlags));
@@ -111,7 +116,10 @@ Result<uint64_t> Handle::copy_range(const OpContext& ctx, Handle& from, uint64_t
     return Error(EINVAL, "the ranges overlap in one file");
   }
   if (length == 0) return uint64_t{0};
-  auto copied = from.volume_.files().copy_range(ctx, *from.inode_, from_offset, *to.inode_,
+  SKERRY_TRY(from.check_not_lost(ctx));
+  OpContext bound;
+  SKERRY_TRY(to.changeable(ctx, &bound));
+  auto copied = from.volume_.files().copy_range(bound, *from.inode_, from_offset, *to.inode_,
                                                 to_offset, length, to.cleared_mode(ctx));
   SKERRY_TRY(to.written(ctx, copied.ok() ? Status() : Status(copied.error())));
   return copied;
@@ -121,6 +129,7 @@ Status Handle::sync(const OpContext& ctx) {
   SKERRY_TRY(check_not_path());
   if (volume_.options().read_only) return {};
   volume_.heartbeat_if_due();
+  SKERRY_TRY(check_not_lost(ctx));
   // A flush with something to do makes a durable commit, and with it all that was done before.
   const bool covers_all = inode_ != nullptr && inode_->dirty();
   Status flushed;
@@ -132,7 +141,8 @@ Status Handle::sync(const OpContext& ctx) {
 Status Handle::flush(const OpContext& ctx) {
   if (inode_ == nullptr || !wrote_.exchange(false, std::memory_order_acq_rel)) return {};
   volume_.heartbeat_if_due();
-  Status flushed = told(inode_->flush(ctx, meta::Durability::kDurable));
+  Status flushed = check_not_lost(ctx);
+  if (flushed.ok()) flushed = told(inode_->flush(ctx, meta::Durability::kDurable));
   if (!flushed.ok()) wrote_.store(true, std::memory_order_release);
   return flushed;
 }

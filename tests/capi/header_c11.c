@@ -44,6 +44,9 @@ AT(struct skerry_setattr, mode, 8);
 AT(struct skerry_setattr, size, 24);
 AT(struct skerry_setattr, mtime, 48);
 SIZE(struct skerry_setattr, 64);
+AT(struct skerry_lock, start, 8);
+AT(struct skerry_lock, owner, 24);
+SIZE(struct skerry_lock, 40);
 
 const char* version_seen_from_c(void);
 const char* version_seen_from_c(void) { return skerry_version(); }

@@ -24,6 +24,9 @@ STORE_TEST("every kind of record is stored whole", "") {
   OrphanRecord orphan{inode.attr, 0};
   orphan.attr.ino = 12;
   const std::vector<Extent> extents = {{1, 2, 3, 4, 5, 6, 7}, {kChunkSize - 1, 1, 0, 0, 0, 0, 0}};
+  const std::vector<FileLock> locks = {
+      {LockKind::kRecord, true, UINT64_MAX, 5, kLastLockByte, UINT64_MAX},
+      {LockKind::kFlock, false, 0, 0, 0, 0}};
   const std::vector<Record> records = {VolumeRecord{"name", std::string("v\0w", 3), 9, 2},
                                        entry,
                                        inode,
@@ -38,7 +41,9 @@ STORE_TEST("every kind of record is stored whole", "") {
                                        ClientRecord{7, 5555, 3, 4, "host", 99, "0.1"},
                                        PinRecord{7, 12},
                                        GarbageRecord{2, 78},
-                                       UsageRecord{1, 7, -5, 6}};
+                                       UsageRecord{1, 7, -5, 6},
+                                       LockRecord{7, 10, locks},
+                                       LockedRecord{10, 1ull << 62, {7, 1ull << 62}}};
   for (const Record& record : records) {
     s.apply({Put{record}});
     auto stored = s.get(key_of(record));

@@ -149,4 +149,42 @@ STORE_TEST("own commits of many threads leave the generation alone", "") {
   CHECK(changes == 0);
 }
 
+STORE_TEST("a commit of another client ends the wait for one", "") {
+  StoreUser a(world), b(world);
+  const uint64_t seen = a.store->generation();
+  Status waited;
+  std::thread waiter([&] {
+    // Far more than the test may take: only a change ends it.
+    while (waited.ok() && a.store->generation() == seen) {
+      waited = a.store->wait_for_change(world.ctx, seen, 600'000'000'000);
+    }
+  });
+  b.apply({Put{SymlinkRecord{1, "x"}}});
+  waiter.join();
+  CHECK(waited.ok());
+  CHECK(a.store->generation() != seen);
+  // What has changed already is not waited for.
+  CHECK(a.store->wait_for_change(world.ctx, seen, 60'000'000'000).ok());
+}
+
+STORE_TEST("the wait for a commit ends with its time, its deadline and its flag", "") {
+  StoreUser a(world);
+  const uint64_t seen = a.store->generation();
+  CHECK(a.store->wait_for_change(world.ctx, seen, 1'000'000).ok());
+  OpContext ctx = world.ctx;
+  ctx.deadline_ns = world.clock.monotonic_ns() + 5'000'000;
+  Status late = a.store->wait_for_change(ctx, seen, 60'000'000'000);
+  REQUIRE_FALSE(late.ok());
+  CHECK(late.error().code() == ETIMEDOUT);
+  ctx = world.ctx;
+  CancelToken token;
+  ctx.cancel = &token;
+  std::thread canceller([&] { token.cancel(); });
+  Status cancelled = a.store->wait_for_change(ctx, seen, 60'000'000'000);
+  canceller.join();
+  REQUIRE_FALSE(cancelled.ok());
+  CHECK(cancelled.error().code() == ECANCELED);
+  CHECK(a.store->generation() == seen);
+}
+
 }  // namespace skerry::meta

@@ -13,7 +13,8 @@ namespace {
 constexpr Table kAllTables[] = {Table::kVolume, Table::kEntry,   Table::kInode,  Table::kOrphan,
                                 Table::kLink,   Table::kDirStat, Table::kExtent, Table::kObject,
                                 Table::kInline, Table::kSymlink, Table::kXattr,  Table::kClient,
-                                Table::kPin,    Table::kGarbage, Table::kUsage};
+                                Table::kPin,    Table::kGarbage, Table::kUsage,  Table::kLock,
+                                Table::kLocked};
 
 uint32_t seed_of_test() {
   const char* given = std::getenv("SKERRY_TEST_SEED");
@@ -40,7 +41,7 @@ class RandomCommits {
     return attr;
   }
   Record record() {
-    switch (below(15)) {
+    switch (below(17)) {
       case 0:
         return VolumeRecord{name(), name(), below(5), 1 + below(3)};
       case 1:
@@ -67,6 +68,10 @@ class RandomCommits {
         return PinRecord{below(3), ino()};
       case 12:
         return GarbageRecord{below(2) == 0 ? kCurrentEpoch : below(3), below(4)};
+      case 13:
+        return LockRecord{below(3), ino(), {FileLock{LockKind::kRecord, below(2) == 0, below(3)}}};
+      case 14:
+        return LockedRecord{ino(), 1 + below(3), {below(3)}};
       default:
         break;
     }
@@ -80,7 +85,9 @@ class RandomCommits {
   }
   Key key() { return key_of(record()); }
   Expectation expectation() {
-    switch (below(6)) {
+    switch (below(7)) {
+      case 6:
+        return ExpectVersion{locked_key(ino()), 1 + below(3)};
       case 0:
         return ExpectVersion{entry_key(below(3), name()), 1 + below(3), ino()};
       case 1:
@@ -88,7 +95,7 @@ class RandomCommits {
       case 2:
         return ExpectExists{key()};
       case 3:
-        return ExpectEmpty{kAllTables[1 + below(14)], below(16)};
+        return ExpectEmpty{kAllTables[1 + below(16)], below(16)};
       case 4:
         return ExpectAttributes{ino(), below(4)};
       default:
@@ -100,7 +107,7 @@ class RandomCommits {
       case 0:
         return Delete{key()};
       case 1: {
-        DeleteRange range{kAllTables[1 + below(14)], below(16)};
+        DeleteRange range{kAllTables[1 + below(16)], below(16)};
         if (below(2)) range.b = below(2);
         if (below(2)) range.max_c = below(4);
         return range;

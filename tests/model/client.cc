@@ -168,7 +168,9 @@ Status Client::quiet_call(const std::string& what,
   Status status;
   perform(Call{}, [&](const OpContext& ctx) {
     world_.trace(what);
+    self_->by_handle = true;
     status = body(ctx);
+    self_->by_handle = false;
     return Answer{};
   });
   if (!alive()) return status;
@@ -192,9 +194,14 @@ void Client::beat() {
   last_beat_ = world_.scheduler.now();
   Status status = quiet_call(
       "heartbeat", [&](const OpContext& ctx) { return meta::heartbeat(ctx, volume_->meta()); });
-  if (!alive() || status.ok() || status.error().code() != ESTALE) return;
-  care("reopen the session",
-       [&](const OpContext& ctx) { return meta::reopen_session(ctx, volume_->meta()); });
+  if (alive() && !status.ok() && status.error().code() == ESTALE) {
+    care("reopen the session", [&](const OpContext& ctx) { return volume_->renew_session(ctx); });
+  }
+  if (!alive()) return;
+  care("settle locks", [&](const OpContext& ctx) -> Status {
+    volume_->locks().settle(ctx);
+    return {};
+  });
 }
 
 void Client::step() {

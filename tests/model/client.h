@@ -95,6 +95,8 @@ class Client {
   void call_zero(File& file);
   void call_copy(File& from, File& to);
   void call_fchmod(File& file);
+  void call_lock(File& file);
+  void call_unlock(File& file);
   void call_link_handle(File& file);
   uint64_t any_offset();
   uint64_t any_length();

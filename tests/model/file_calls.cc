@@ -20,6 +20,21 @@ Answer answer_of(const Status& status) {
   return answer;
 }
 
+meta::FileLock whole_file(const vfs::Handle& handle) {
+  meta::FileLock lock;
+  lock.kind = meta::LockKind::kFlock;
+  lock.owner = handle.flock_owner();
+  return lock;
+}
+
+/// Of the default owner; the end may reach over the others' beginnings.
+meta::FileLock record_range(uint64_t first, uint64_t length) {
+  meta::FileLock lock;
+  lock.first = first * 10;
+  lock.last = length == 0 ? meta::kLastLockByte : lock.first + length * 10;
+  return lock;
+}
+
 std::string hex_flags(int flags) {
   std::string text;
   if ((flags & O_CREAT) != 0) text += " creat";
@@ -82,6 +97,11 @@ void Client::file_call() {
   File* reader = any_file([](const File& f) { return f.readable; });
   File* cutter = any_file([](const File& f) { return f.writable && !f.append; });
   const bool may_cut = cutter != nullptr && !world_.data.append_only(cutter->ino);
+  if (dice.chance(1, 6)) {
+    File* locker = any_file([](const File& f) { return f.readable || f.writable; });
+    if (locker == nullptr) return;
+    return dice.chance(2, 3) ? call_lock(*locker) : call_unlock(*locker);
+  }
   switch (dice.below(16)) {
     case 0:
     case 1:
@@ -133,6 +153,8 @@ void Client::note_opened(std::unique_ptr<vfs::Handle> handle, int flags, bool te
   file.temporary = temporary;
   file.handle = std::move(handle);
   self_->open.insert(file.ino);
+  // What was written before may be dropped, also what was acknowledged after the session had gone.
+  if (self_->lost_locks.erase(file.ino) > 0) world_.data.dropped(self_->number, file.ino);
   files_.push_back(std::move(file));
 }
 
@@ -237,6 +259,8 @@ void Client::call_close(size_t index) {
   File file = std::move(files_[index]);
   files_.erase(files_.begin() + static_cast<ptrdiff_t>(index));
   const Moment began = world_.data.tick();
+  world_.lock_given_up(*self_, file.ino, whole_file(*file.handle));
+  world_.lock_given_up(*self_, file.ino, record_range(0, 0));
   Status flushed = quiet_call("close #" + std::to_string(file.ino), [&](const OpContext& ctx) {
     self_->open.erase(self_->open.find(file.ino));
     Status status = file.handle->flush(ctx);
@@ -250,6 +274,51 @@ void Client::call_close(size_t index) {
   } else {
     world_.data.dropped(self_->number, file.ino);
   }
+}
+
+/// flock, or a record lock of the default owner: such an owner never waits for itself.
+void Client::call_lock(File& file) {
+  Dice& dice = world_.dice;
+  meta::FileLock lock = whole_file(*file.handle);
+  if (dice.chance(1, 2)) lock = record_range(dice.below(4), dice.below(4));
+  lock.exclusive =
+      lock.kind == meta::LockKind::kFlock ? dice.chance(1, 2) : file.writable && dice.chance(1, 2);
+  if (lock.kind == meta::LockKind::kRecord && !lock.exclusive && !file.readable) return;
+  const bool wait = dice.chance(1, 4);
+  // A change of type may cost what there was; of the record locks only a part is replaced.
+  if (lock.kind == meta::LockKind::kFlock) world_.lock_given_up(*self_, file.ino, lock);
+  meta::ClientId session = 0;
+  bool granted = false;
+  Status called =
+      quiet_call(std::string(wait ? "wait for " : "try ") + (lock.exclusive ? "write" : "read") +
+                     " lock #" + std::to_string(file.ino) + " " + std::to_string(lock.first) + "-" +
+                     std::to_string(lock.last),
+                 [&](const OpContext& ctx) -> Status {
+                   OpContext patient = ctx;
+                   patient.deadline_ns = self_->clock->monotonic_ns() + 3'000'000'000;
+                   // In one thread nobody gives up what another of its own files holds.
+                   const bool may_wait = wait && lock.kind == meta::LockKind::kRecord;
+                   Status locked = file.handle->lock(patient, lock, may_wait);
+                   session = volume_->meta().client();
+                   granted = locked.ok();
+                   if (granted) return {};
+                   const int error = locked.error().code();
+                   const bool refused = error == EAGAIN || (may_wait && error == ETIMEDOUT);
+                   return refused ? Status() : locked;
+                 });
+  if (!alive() || !called.ok() || !granted) return;
+  if (lock.kind == meta::LockKind::kRecord) world_.lock_given_up(*self_, file.ino, lock);
+  world_.lock_granted(*self_, file.ino, session, lock);
+}
+
+void Client::call_unlock(File& file) {
+  meta::FileLock lock = whole_file(*file.handle);
+  if (world_.dice.chance(1, 2)) lock = record_range(world_.dice.below(4), world_.dice.below(4));
+  world_.lock_given_up(*self_, file.ino, lock);
+  Status unlocked = quiet_call("unlock #" + std::to_string(file.ino), [&](const OpContext& ctx) {
+    return file.handle->unlock(ctx, lock);
+  });
+  if (alive() && !unlocked.ok()) data_error(file.ino, unlocked.error().code());
 }
 
 void Client::call_sync(File& file) {

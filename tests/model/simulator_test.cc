@@ -96,7 +96,7 @@ TEST_CASE("simulator: planted bugs are found", "[simulator]") {
   const Plant plant =
       GENERATE(Plant::kDropCommit, Plant::kDoubleCommit, Plant::kLoseAppend, Plant::kLoseName,
                Plant::kStaleRead, Plant::kStaleGeneration, Plant::kKeepGarbage, Plant::kSwapObjects,
-               Plant::kZeroObject, Plant::kIgnoreSession);
+               Plant::kZeroObject, Plant::kIgnoreSession, Plant::kSkewLocks);
   CAPTURE(static_cast<int>(plant));
   bool found = false;
   for (uint64_t seed = 1; seed <= 5000 && !found; ++seed) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "meta/lock_list.h"
+
 namespace skerry::model {
 
 using meta::Table;
@@ -22,9 +24,9 @@ FaultRates choose_rates(Dice& dice, bool faults) {
 }
 
 const char* table_name(Table table) {
-  constexpr const char* kNames[] = {"volume",  "entry",  "inode",  "orphan",  "link",
-                                    "dirstat", "extent", "object", "inline",  "symlink",
-                                    "xattr",   "client", "pin",    "garbage", "usage"};
+  constexpr const char* kNames[] = {"volume", "entry",   "inode",  "orphan",  "link",  "dirstat",
+                                    "extent", "object",  "inline", "symlink", "xattr", "client",
+                                    "pin",    "garbage", "usage",  "lock",    "locked"};
   return kNames[static_cast<size_t>(table)];
 }
 
@@ -123,6 +125,9 @@ void World::watch_sessions(Incarnation& by, const meta::CommitRequest& request) 
       for (auto& other : incarnations) {
         if (other->sessions.erase(removed->key.a) == 0 || other.get() == &by) continue;
         other->session_lost = true;
+        for (const auto& [ino, holders] : locks_) {
+          if (holders.contains(removed->key.a)) other->lost_locks.insert(ino);
+        }
         data.dropped(other->number);
         trace("session " + std::to_string(removed->key.a) + " of c" + std::to_string(other->slot) +
               " is removed");
@@ -142,6 +147,59 @@ void World::check_reclaim(const Incarnation& by, const TreeChange& change) {
   }
 }
 
+/// No two clients ever hold what excludes each other, and what was written under a lock is not
+/// committed after the lock was lost, whatever session the client has by then.
+void World::check_locks(const Incarnation& by, const meta::CommitRequest& request) {
+  for (const meta::Mutation& mutation : request.mutations) {
+    if (const auto* put = std::get_if<meta::Put>(&mutation)) {
+      const auto* mine = std::get_if<meta::LockRecord>(&put->record);
+      if (mine == nullptr) continue;
+      for (const auto& [client, locks] : locks_[mine->ino]) {
+        for (const meta::FileLock& lock : mine->locks) {
+          if (client == mine->client || meta::find_conflict(locks, lock, false) == nullptr)
+            continue;
+          return fail("clients " + std::to_string(client) + " and " + std::to_string(mine->client) +
+                      " hold locks of inode " + std::to_string(mine->ino) +
+                      " that exclude each other");
+        }
+      }
+      locks_[mine->ino][mine->client] = mine->locks;
+    } else if (const auto* removed = std::get_if<meta::Delete>(&mutation)) {
+      if (removed->key.table == Table::kLock) locks_[removed->key.b].erase(removed->key.a);
+    } else if (const auto* range = std::get_if<meta::DeleteRange>(&mutation)) {
+      if (range->table != Table::kLock) continue;
+      for (auto& [ino, holders] : locks_) holders.erase(range->a);
+    }
+  }
+  if (!by.by_handle) return;
+  for (Ino ino : change_.data) {
+    if (!by.lost_locks.contains(ino)) continue;
+    fail("client " + std::to_string(by.slot) + " wrote to inode " + std::to_string(ino) +
+         " after it lost its lock");
+  }
+}
+
+void World::lock_granted(const Incarnation& by, Ino ino, meta::ClientId session,
+                         const meta::FileLock& lock) {
+  auto& all = believed_[ino];
+  if (by.sessions.contains(session)) {
+    for (const BelievedLock& other : all) {
+      const Incarnation& holder = *incarnations[static_cast<size_t>(other.incarnation)];
+      if (!holder.sessions.contains(other.session) || !meta::excludes(other.lock, lock)) continue;
+      if (holder.number == by.number && meta::same_owner(other.lock, lock)) continue;
+      return fail("clients " + std::to_string(by.slot) + " and " + std::to_string(holder.slot) +
+                  " both believe that they have inode " + std::to_string(ino) + " locked");
+    }
+  }
+  all.push_back({by.number, session, lock});
+}
+
+void World::lock_given_up(const Incarnation& by, Ino ino, const meta::FileLock& lock) {
+  std::erase_if(believed_[ino], [&](const BelievedLock& held) {
+    return held.incarnation == by.number && meta::same_owner(held.lock, lock);
+  });
+}
+
 void World::before_commit(Incarnation& by, const meta::CommitRequest& request) {
   if (request.session != 0 && !by.sessions.contains(request.session)) {
     fail("a commit under session " + std::to_string(request.session) +
@@ -150,6 +208,7 @@ void World::before_commit(Incarnation& by, const meta::CommitRequest& request) {
   watch_sessions(by, request);
   change_ = names.change_of(request);
   check_reclaim(by, change_);
+  check_locks(by, request);
   if (by.window != nullptr) {
     if (auto problem = by.window->committing(change_, names)) fail(*problem);
   } else if (!change_.names.empty() || !change_.attributes.empty() || !change_.xattrs.empty()) {

@@ -33,6 +33,7 @@ enum class Plant {
   kSwapObjects,      // gives one object's bytes for another's
   kZeroObject,       // gives zeros for an object
   kIgnoreSession,    // applies what a client commits whose session is gone
+  kSkewLocks,        // lets two clients lock a file at the same time
 };
 
 /// What a seed may do to the clients.
@@ -65,9 +66,18 @@ struct Incarnation {
   bool session_lost = false;  // others removed a session of it
   std::set<meta::ClientId> sessions;
   std::multiset<Ino> open;           // inodes that its handles hold
+  std::set<Ino> lost_locks;          // locked when a session was removed, not opened anew since
+  bool by_handle = false;            // what it does just now is done through files opened before
   CallWindow* window = nullptr;      // the call in flight
   Moment began = kNever;             // when it began
   std::function<void(Ino)> on_data;  // told of the inode whose data an own commit changed
+};
+
+/// A lock that a client was told it has, until it begins to give it up.
+struct BelievedLock {
+  int incarnation = 0;
+  meta::ClientId session = 0;
+  meta::FileLock lock;
 };
 
 class World {
@@ -91,6 +101,12 @@ class World {
   unsigned crashes_left = 2, freezes_left = 1;
 
   Incarnation& start_incarnation(int slot);
+  /// `by` was told that it has the lock. Nobody else with a session may believe the contrary.
+  void lock_granted(const Incarnation& by, Ino ino, meta::ClientId session,
+                    const meta::FileLock& lock);
+  /// `by` is about to give up what the owner has of the file, or to close it.
+  void lock_given_up(const Incarnation& by, Ino ino, const meta::FileLock& lock);
+
   /// An applied commit of `by`; checks it against the model and the call in flight.
   void before_commit(Incarnation& by, const meta::CommitRequest& request);
   void after_commit(Incarnation& by, const meta::CommitRequest& request);
@@ -107,7 +123,11 @@ class World {
   void watch_sessions(Incarnation& by, const meta::CommitRequest& request);
   void check_reclaim(const Incarnation& by, const TreeChange& change);
   void compare(const std::set<Ino>& inos);
+  void check_locks(const Incarnation& by, const meta::CommitRequest& request);
 
+  // By file and client, as the records say.
+  std::map<Ino, std::map<meta::ClientId, std::vector<meta::FileLock>>> locks_;
+  std::map<Ino, std::vector<BelievedLock>> believed_;
   TreeChange change_;
   std::string failure_;
   std::deque<std::string> lines_;

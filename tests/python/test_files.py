@@ -1,6 +1,7 @@
 """Open files against builtins.open: the same operations on both, the same results."""
 
 import errno
+import fcntl
 import gc
 import io
 import os
@@ -374,3 +375,21 @@ def test_errno_of_bad_seeks(pair):
     pair.do("seek", -1)
     pair.do("truncate", -1)
     assert pair.do("seek", 0, 9)[1] in (errno.EINVAL, 0)
+
+
+def test_flock_between_clients(url, volume):
+    with skerry.Volume(url) as other:
+        one = volume.open("/f", "w+b", buffering=0)
+        two = other.open("/f", "r+b", buffering=0)
+        one.flock(fcntl.LOCK_EX)
+        one.write(b"under the lock")
+        with pytest.raises(BlockingIOError):
+            two.flock(fcntl.LOCK_SH | fcntl.LOCK_NB)
+        one.flock(fcntl.LOCK_UN)
+        two.flock(fcntl.LOCK_SH)
+        assert two.read() == b"under the lock"
+        with pytest.raises(BlockingIOError):
+            one.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        two.close()
+        one.flock(fcntl.LOCK_EX)
+        one.close()

@@ -211,6 +211,7 @@ SIGNATURES = {
     "fsync": (c_int, _file, _context),
     "flush": (c_int, _file, _context),
     "fstat": (c_int, _file, _context, POINTER(Stat)),
+    "flock": (c_int, _file, _context, c_int),
     "ftruncate": (c_int, _file, _context, c_uint64),
     "fallocate": (c_int, _file, _context, c_uint32, c_uint64, c_uint64),
     "copy_file_range": (c_int64, _file, c_uint64, _file, c_uint64, c_uint64, _context),

@@ -196,6 +196,14 @@ class RawFile(io.RawIOBase):
         """What was written is durable and seen by other clients, as os.fsync()."""
         self._call("fsync")
 
+    def flock(self, operation: int) -> None:
+        """As fcntl.flock(), with its LOCK_... constants: between all clients of the volume.
+
+        BlockingIOError where another holds it and LOCK_NB is given. The lock belongs to this file
+        object; a buffered object over it (`file.raw.flock()`) is to be flushed before unlocking.
+        """
+        self._call("flock", operation)
+
     def allocate(self, offset: int, length: int, mode: int = 0) -> None:
         """fallocate(2): mode 0 extends the file, 3 punches a hole, 16 writes zeros."""
         self._check_open()

@@ -103,6 +103,12 @@ class Change {
   /// Called once. EROFS for a read-only client.
   Result<CommitResult> commit(const OpContext& ctx, Durability durability = Durability::kVisible,
                               ClientId session = 0);
+  /// The same for what is no change of a file: also on a read-only client. `session` 0: the
+  /// current.
+  Result<CommitResult> commit_as(const OpContext& ctx, ClientId session) {
+    return meta_.commit(ctx, std::move(expectations_), std::move(mutations_), Durability::kVisible,
+                        session);
+  }
   /// True if the conflict says that a touched directory is gone.
   bool directory_gone(const CommitResult& result) const;
 

@@ -28,6 +28,7 @@ uint64_t version_of(const Record& record) {
   if (const auto* inode = std::get_if<InodeRecord>(&record)) return inode->attr.version;
   if (const auto* orphan = std::get_if<OrphanRecord>(&record)) return orphan->attr.version;
   if (const auto* object = std::get_if<ObjectRecord>(&record)) return object->version;
+  if (const auto* locked = std::get_if<LockedRecord>(&record)) return locked->version;
   return 0;
 }
 

@@ -75,10 +75,10 @@ class MemoryDatabase {
 
   Clock& clock_;
   std::mutex mutex_;
-  std::array<Rows, 15> tables_;                  // guarded by mutex_, as is all below
-  std::unordered_map<Ino, Key> unlinked_entry_;  // entries that hold attributes, by inode
-  std::vector<Undo> undo_;                       // of the commit in progress
-  std::vector<MemoryStore*> stores_;             // registered by their constructors
+  std::array<Rows, std::variant_size_v<Record>> tables_;  // guarded by mutex_, as is all below
+  std::unordered_map<Ino, Key> unlinked_entry_;           // entries that hold attributes, by inode
+  std::vector<Undo> undo_;                                // of the commit in progress
+  std::vector<MemoryStore*> stores_;                      // registered by their constructors
   std::unordered_map<RequestId, CommitResult, RequestHash> answers_;
   std::deque<RequestId> answered_;  // oldest first
 };

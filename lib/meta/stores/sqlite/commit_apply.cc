@@ -251,6 +251,8 @@ int CommitApplier::holds(const ExpectVersion& expect, bool* held) {
     *held = orphan->attr.version == expect.version;
   } else if (const auto* object = std::get_if<ObjectRecord>(&*record)) {
     *held = object->version == expect.version;
+  } else if (const auto* locked = std::get_if<LockedRecord>(&*record)) {
+    *held = locked->version == expect.version;
   } else {
     *held = expect.version == 0;  // has none
   }

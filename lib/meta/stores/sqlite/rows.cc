@@ -27,6 +27,8 @@ constexpr std::array<TableLayout, kTables> kLayouts = {{
     {"pin", "client", "ino", nullptr, nullptr, "", 2, false},
     {"garbage", "epoch", "object", nullptr, nullptr, "", 2, false},
     {"usage", "scope", "client", nullptr, nullptr, "bytes,inodes", 4, false},
+    {"lock", "client", "ino", nullptr, nullptr, "locks", 3, false},
+    {"locked", "ino", nullptr, nullptr, nullptr, "version,clients", 3, true},
 }};
 #undef SKERRY_ATTRIBUTES
 
@@ -277,6 +279,14 @@ struct BindRecord {
   int operator()(const PinRecord& r) const { return all(r.client, r.ino); }
   int operator()(const GarbageRecord& r) const { return all(r.epoch, r.object); }
   int operator()(const UsageRecord& r) const { return all(r.scope, r.client, r.bytes, r.inodes); }
+  int operator()(const LockRecord& r) const {
+    *encoded = encode_locks(r.locks);
+    return all(r.client, r.ino, *encoded);
+  }
+  int operator()(const LockedRecord& r) const {
+    *encoded = encode_clients(r.clients);
+    return all(r.ino, r.version, *encoded);
+  }
 };
 
 }  // namespace
@@ -350,6 +360,18 @@ bool column_record(sqlite3_stmt* s, Table table, Record* out) {
     case Table::kUsage:
       *out = UsageRecord{u(0), u(1), n(2), n(3)};
       return true;
+    case Table::kLock: {
+      LockRecord r{u(0), u(1), {}};
+      bool whole = decode_locks(bytes(2), &r.locks);
+      *out = std::move(r);
+      return whole;
+    }
+    case Table::kLocked: {
+      LockedRecord r{u(0), u(1), {}};
+      bool whole = decode_clients(bytes(2), &r.clients);
+      *out = std::move(r);
+      return whole;
+    }
   }
   return false;
 }

@@ -9,7 +9,7 @@
 
 namespace skerry::meta::sqlite {
 
-inline constexpr size_t kTables = 15;
+inline constexpr size_t kTables = std::variant_size_v<Record>;
 
 /// Columns of a table: those of the key (null where the table does not use the field), then others.
 struct TableLayout {

@@ -90,6 +90,15 @@ CREATE TABLE usage(
   PRIMARY KEY(scope, client)
 ) STRICT, WITHOUT ROWID;
 
+-- What a client has locked of a file, and which clients to ask about a file.
+CREATE TABLE lock(
+  client INTEGER NOT NULL, ino INTEGER NOT NULL, locks BLOB NOT NULL,
+  PRIMARY KEY(client, ino)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE locked(
+  ino INTEGER PRIMARY KEY, version INTEGER NOT NULL, clients BLOB NOT NULL
+) STRICT;
+
 -- Answers of commits whose sender asked for them to be kept; the oldest go.
 CREATE TABLE request(
   number INTEGER PRIMARY KEY, high INTEGER NOT NULL, low INTEGER NOT NULL, outcomes BLOB NOT NULL,

@@ -8,6 +8,7 @@
 #include "meta/stores/sqlite/read.h"
 #include "meta/stores/sqlite/read_pool.h"
 #include "meta/stores/sqlite/schema.h"
+#include "meta/stores/sqlite/wal_events.h"
 #include "meta/stores/sqlite/wal_watch.h"
 
 namespace skerry::meta {
@@ -287,6 +288,27 @@ Status SqliteStore::sync(const OpContext& ctx) {
   SKERRY_TRY(usable());
   SKERRY_TRY(ctx.check());
   return engine_->writer->sync(ctx);
+}
+
+// The WAL is written before the commit can be seen (see WalWatch), and flushed in between where the
+// commit is durable. So an event is followed by a few short looks; whatever comes later than that
+// is seen with the next event, or at the end of the slice.
+Status SqliteStore::wait_for_change(const OpContext& ctx, uint64_t seen, TimeNs timeout_ns) {
+  SKERRY_TRY(usable());
+  sqlite::WalEvents events(engine_->path);
+  if (!events.works()) return Store::wait_for_change(ctx, seen, timeout_ns);
+  constexpr TimeNs kFirstLookNs = 20'000, kLastLookNs = 4'000'000, kMillisecond = 1'000'000;
+  const TimeNs end = ctx.clock->monotonic_ns() + timeout_ns;
+  while (generation() == seen) {
+    SKERRY_TRY(ctx.check());
+    const TimeNs left = std::min(end - ctx.clock->monotonic_ns(), kWaitSliceNs);
+    if (left <= 0) return {};
+    events.wait(static_cast<int>((left + kMillisecond - 1) / kMillisecond));
+    for (TimeNs look = kFirstLookNs; generation() == seen && look <= kLastLookNs; look *= 2) {
+      engine_->clock.sleep_ns(look);
+    }
+  }
+  return {};
 }
 
 uint64_t SqliteStore::generation() noexcept {

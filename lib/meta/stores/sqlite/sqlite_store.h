@@ -48,6 +48,7 @@ class SqliteStore final : public Store {
   Result<CommitResult> commit(const OpContext& ctx, CommitRequest request) override;
   Status sync(const OpContext& ctx) override;
   uint64_t generation() noexcept override;
+  Status wait_for_change(const OpContext& ctx, uint64_t seen, TimeNs timeout_ns) override;
   Result<std::vector<EntryRecord>> resolve(const OpContext& ctx, Ino directory,
                                            const std::vector<std::string>& names) override;
 

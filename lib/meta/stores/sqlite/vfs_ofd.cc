@@ -12,6 +12,7 @@
 
 #include "meta/stores/sqlite/fork_gate.h"
 #include "meta/stores/sqlite/vfs_file.h"
+#include "meta/stores/sqlite/wal_events.h"
 
 namespace skerry::meta::sqlite {
 
@@ -61,6 +62,7 @@ void delist(OfdFile* file) {
 // Only close(2): unlocking would release the parent's locks, which the description shares. The
 // list's mutex is free here because files are opened and closed inside the fork gate.
 void close_inherited_descriptors() {
+  close_inherited_events();
   OpenFiles& all = open_files();
   for (OfdFile* file = all.first; file != nullptr; file = file->next) {
     if (file->fd >= 0) close(file->fd);
