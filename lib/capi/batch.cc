@@ -110,7 +110,7 @@ int64_t skerry_open_batch(skerry_volume* volume, const skerry_context* context,
             continue;
           }
           // Running out of memory here leaves the rest closed and -EIO in results.
-          SKERRY_ASSIGN(files[i], wrap(volume, state, std::move(*opened[i])));
+          SKERRY_ASSIGN(files[i], wrap(volume, state, std::move(*opened[i]), paths[i]));
           results[i] = 0;
           succeeded++;
         }

@@ -61,13 +61,14 @@ int64_t on_file(const Call& call, skerry_file* file, const skerry_context* conte
                 Body&& body) noexcept {
   return guarded(call.name, [&]() -> int64_t {
     if (file == nullptr) return fail(EINVAL, "the file is null", call.name);
+    const Call named{call.name, file->name.c_str()};
     auto state = state_of(file);
-    if (!state.ok()) return fail(state.error(), call.name);
+    if (!state.ok()) return fail(state.error(), named.name, named.path);
     Status valid = check_context(context);
-    if (!valid.ok()) return fail(valid.error(), call.name);
+    if (!valid.ok()) return fail(valid.error(), named.name, named.path);
     vfs::Handle& handle = *(*state)->handle;
     CallContext ctx(handle.volume(), context);
-    return finish(call, handle.volume(), body(*ctx, handle));
+    return finish(named, handle.volume(), body(*ctx, handle));
   });
 }
 
@@ -77,19 +78,20 @@ int64_t on_data(const Call& call, skerry_file* file, const skerry_context* conte
                 Body&& body) noexcept {
   return guarded(call.name, [&]() -> int64_t {
     if (file == nullptr) return fail(EINVAL, "the file is null", call.name);
+    const Call named{call.name, file->name.c_str()};
     FileState* state = file->state.current();
     if (state == nullptr) [[unlikely]] {
       auto built = state_of(file);
-      if (!built.ok()) return fail(built.error(), call.name);
+      if (!built.ok()) return fail(built.error(), named.name, named.path);
       state = *built;
     }
     if (context != nullptr) {
       Status valid = check_context(context);
-      if (!valid.ok()) return fail(valid.error(), call.name);
+      if (!valid.ok()) return fail(valid.error(), named.name, named.path);
     }
     vfs::Handle& handle = *state->handle;
     const OpContext ctx = io_context(handle.volume(), context);
-    return finish(call, handle.volume(), body(ctx, handle));
+    return finish(named, handle.volume(), body(ctx, handle));
   });
 }
 

@@ -51,18 +51,17 @@ int skerry_open(skerry_volume* volume, const skerry_context* context, const char
 int skerry_openat(skerry_volume* volume, const skerry_context* context, skerry_file* at,
                   const char* path, int flags, uint32_t mode, skerry_file** file) {
   if (file != nullptr) *file = nullptr;
-  return static_cast<int>(on_volume({"skerry_open", path}, volume, context,
-                                    [&](const OpContext& ctx, VolumeState& state) -> Status {
-                                      if (path == nullptr) return null_argument("the path");
-                                      if (file == nullptr)
-                                        return null_argument("the place for the file");
-                                      SKERRY_ASSIGN(const vfs::Handle* dir, handle_of(at));
-                                      SKERRY_ASSIGN(auto handle,
-                                                    vfs::open_file(ctx, *state.volume, dir,
-                                                                   view_of(path), flags, mode));
-                                      SKERRY_ASSIGN(*file, wrap(volume, state, std::move(handle)));
-                                      return {};
-                                    }));
+  return static_cast<int>(on_volume(
+      {"skerry_open", path}, volume, context,
+      [&](const OpContext& ctx, VolumeState& state) -> Status {
+        if (path == nullptr) return null_argument("the path");
+        if (file == nullptr) return null_argument("the place for the file");
+        SKERRY_ASSIGN(const vfs::Handle* dir, handle_of(at));
+        SKERRY_ASSIGN(auto handle,
+                      vfs::open_file(ctx, *state.volume, dir, view_of(path), flags, mode));
+        SKERRY_ASSIGN(*file, wrap(volume, state, std::move(handle), path));
+        return {};
+      }));
 }
 
 int skerry_close(skerry_file* file, const skerry_context* context) {
@@ -78,7 +77,7 @@ int skerry_close(skerry_file* file, const skerry_context* context) {
     const OpContext ctx = io_context(volume, valid.ok() ? context : nullptr);
     Status closed = close_file_state(ctx, file);
     if (closed.ok()) closed = std::move(valid);
-    return closed.ok() ? 0 : fail(closed.error(), kCall);
+    return closed.ok() ? 0 : fail(closed.error(), kCall, file->name.c_str());
   });
 }
 

@@ -59,7 +59,8 @@ Result<int64_t> run_on_path(const OpContext& ctx, skerry_volume* volume, const P
     case SKERRY_OP_OPEN: {
       SKERRY_ASSIGN(auto handle, vfs::open_file(ctx, *state->volume, nullptr, path, request.flags,
                                                 request.mode));
-      SKERRY_ASSIGN(skerry_file * file, wrap(volume, *state, std::move(handle)));
+      SKERRY_ASSIGN(skerry_file * file,
+                    wrap(volume, *state, std::move(handle), pending.path.c_str()));
       *opened = file;
       return int64_t{0};
     }

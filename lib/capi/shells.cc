@@ -72,8 +72,10 @@ Result<QueueState*> state_of(skerry_queue* queue) {
 }
 
 Result<skerry_file*> wrap(skerry_volume* volume, VolumeState& state,
-                          std::unique_ptr<vfs::Handle> handle) {
-  auto shell = std::make_unique<skerry_file>(volume, handle->ino(), handle->flags());
+                          std::unique_ptr<vfs::Handle> handle, const char* path) {
+  std::string name = path != nullptr ? path : "inode " + std::to_string(handle->ino());
+  auto shell =
+      std::make_unique<skerry_file>(volume, handle->ino(), handle->flags(), std::move(name));
   auto file = std::make_unique<FileState>(&state, shell.get(), std::move(handle));
   {
     std::lock_guard lock(state.mutex);

@@ -106,11 +106,12 @@ struct skerry_file {
   skerry_volume* const volume;  // holds a reference
   const skerry::meta::Ino ino;
   const int flags;
+  const std::string name;           // for messages: the path it was opened by
   std::atomic<bool> closed{false};  // by its volume's close
   skerry::capi::ForkLocal<skerry::capi::FileState> state;
 
-  skerry_file(skerry_volume* v, skerry::meta::Ino i, int f)
-      : volume(v->retain()), ino(i), flags(f) {}
+  skerry_file(skerry_volume* v, skerry::meta::Ino i, int f, std::string n)
+      : volume(v->retain()), ino(i), flags(f), name(std::move(n)) {}
   ~skerry_file() { volume->release(); }
 };
 
@@ -142,9 +143,10 @@ Result<VolumeState*> state_of(skerry_volume* volume);
 Result<FileState*> state_of(skerry_file* file);
 Result<QueueState*> state_of(skerry_queue* queue);
 
-/// Makes the shell around a handle. ENOMEM leaves nothing behind.
+/// Makes the shell around a handle that was opened by `path`, if by any. ENOMEM leaves nothing
+/// behind.
 Result<skerry_file*> wrap(skerry_volume* volume, VolumeState& state,
-                          std::unique_ptr<vfs::Handle> handle);
+                          std::unique_ptr<vfs::Handle> handle, const char* path = nullptr);
 /// The handle behind `file`; null for null.
 Result<vfs::Handle*> handle_of(skerry_file* file);
 /// Closes and frees; the error of the flush.

@@ -78,6 +78,7 @@ TEST_CASE("open: the access mode holds", "[capi][open]") {
   FAILS(skerry_pread(file, nullptr, buffer, 1, 0), EBADF);
   FAILS(skerry_pwrite(file, nullptr, "x", 1, 0), EBADF);
   FAILS(skerry_fsync(file, nullptr), EBADF);
+  CHECK_THAT(skerry_last_error(), Catch::StartsWith("skerry_fsync \"/"));
   FAILS(skerry_fchmod(file, nullptr, 0600), EBADF);
   struct skerry_stat st {};
   OK(skerry_fstat(file, nullptr, &st));
