@@ -100,7 +100,16 @@ void Client::file_call() {
   if (dice.chance(1, 6)) {
     File* locker = any_file([](const File& f) { return f.readable || f.writable; });
     if (locker == nullptr) return;
-    return dice.chance(2, 3) ? call_lock(*locker) : call_unlock(*locker);
+    // Mostly the oldest file that is open: the one that others have open as well.
+    for (File& file : files_) {
+      const bool older = (file.readable || file.writable) && file.ino < locker->ino;
+      if (older && dice.chance(3, 4)) locker = &file;
+    }
+    // A few at once, or two clients would hardly ever meet.
+    for (uint64_t more = 1 + dice.below(6); more > 0 && alive(); --more) {
+      dice.chance(1, 2) ? call_lock(*locker) : call_unlock(*locker);
+    }
+    return;
   }
   switch (dice.below(16)) {
     case 0:
@@ -309,6 +318,17 @@ void Client::call_lock(File& file) {
   if (!alive() || !called.ok() || !granted) return;
   if (lock.kind == meta::LockKind::kRecord) world_.lock_given_up(*self_, file.ino, lock);
   world_.lock_granted(*self_, file.ino, session, lock);
+  if (!alive() || !file.writable || !world_.rates.freezes || world_.freezes_left == 0) return;
+  if (!dice.chance(1, 2)) return;
+  // What a lock is to keep out: its holder has something to write, and is stopped for so long that
+  // others have it by the time he goes on.
+  call_write(file);
+  if (!alive()) return;
+  --world_.freezes_left;
+  for (auto& other : world_.incarnations) ++other->injected;
+  world_.trace("the holder of the lock freezes");
+  world_.scheduler.freeze_until(world_.scheduler.now() + 150'000'000'000);
+  world_.trace("the holder of the lock goes on");
 }
 
 void Client::call_unlock(File& file) {

@@ -133,7 +133,8 @@ Result<meta::ReadResult> SimStore::read(const OpContext& ctx, const meta::ReadRe
 /// True if the commit is not to be applied although it is said to be.
 bool SimStore::plant(meta::CommitRequest* request) {
   if (world_.planted && world_.options.plant != Plant::kIgnoreSession) return false;
-  if (world_.quiet || !world_.dice.chance(1, 4)) return false;
+  const bool always = world_.options.plant == Plant::kSkewLocks;
+  if (world_.quiet || (!always && !world_.dice.chance(1, 4))) return false;
   auto has_append = [](const meta::Mutation& m) {
     const auto* write = std::get_if<meta::WriteData>(&m);
     return write != nullptr && write->append;
