@@ -131,6 +131,7 @@ int serve(const Options& options, skerry_volume* volume, uint64_t root,
   const std::unique_ptr<fuse_session, decltype(&fuse_session_destroy)> session(
       fuse_session_new(arguments.get(), &table, sizeof(table), &fs), fuse_session_destroy);
   if (!session) return EXIT_FAILURE;
+  fs.session = session.get();
   if (fuse_set_signal_handlers(session.get()) != 0) return EXIT_FAILURE;
   int status = EXIT_FAILURE;
   if (fuse_session_mount(session.get(), options.directory.c_str()) == 0) {
