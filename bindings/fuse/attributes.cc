@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 #include <vector>
 
 #include "file_system.h"
@@ -206,7 +207,11 @@ void removexattr(fuse_req_t req, fuse_ino_t node, const char* name) {
   FileSystem& fs = FileSystem::of(req);
   if (VirtualFiles::owns(node)) return FileSystem::reply_status(req, -EPERM);
   const uint64_t ino = fs.ino_of(node);
-  const int64_t result = fs.run(req, Op::kRemovexattr, {.ino = ino, .name = name}, As::kCaller,
+  // The kernel checks who may end a file's capabilities, and does so itself, in the name of whoever
+  // is about to change the file.
+  const bool capability = std::string_view(name) == "security.capability";
+  const As as = capability ? As::kRoot : As::kCaller;
+  const int64_t result = fs.run(req, Op::kRemovexattr, {.ino = ino, .name = name}, as,
                                 [&](const skerry_context* context) {
                                   return skerry_inode_removexattr(fs.volume, context, ino, name);
                                 });

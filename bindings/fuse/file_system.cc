@@ -79,6 +79,17 @@ void statfs(fuse_req_t req, fuse_ino_t) {
 
 }  // namespace
 
+bool FileSystem::takes_mode_bits(fuse_req_t req, skerry_file* file) const {
+  if (fuse_req_ctx(req)->uid == 0) return false;
+  struct skerry_stat stat;
+  return skerry_fstat(file, nullptr, &stat) == 0 && (stat.mode & (S_ISUID | S_ISGID)) != 0;
+}
+
+void FileSystem::forget_attributes(fuse_ino_t node) const {
+  // A negative offset: no pages. An error says that the kernel does not know the inode.
+  fuse_lowlevel_notify_inval_inode(session, node, -1, 0);
+}
+
 struct stat FileSystem::attributes_of(const struct skerry_stat& from) const {
   struct stat to = {};
   to.st_ino = from.ino;

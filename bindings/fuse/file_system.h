@@ -58,6 +58,12 @@ class FileSystem {
     return result;
   }
 
+  /// True if a write in the name of `req`'s caller takes bits from the file's mode.
+  bool takes_mode_bits(fuse_req_t req, skerry_file* file) const;
+  /// The kernel forgets the attributes that it has cached. To be called before the request that
+  /// changed them is answered.
+  void forget_attributes(fuse_ino_t node) const;
+
   struct stat attributes_of(const struct skerry_stat& from) const;
   fuse_entry_param entry_of(const struct skerry_stat& from) const;
   void reply_entry(fuse_req_t req, int64_t result, const struct skerry_stat& stat);

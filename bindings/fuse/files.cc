@@ -64,6 +64,7 @@ void open(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
         return skerry_inode_open(fs.volume, &root, ino, flags, &file);
       });
   if (result < 0) return FileSystem::reply_status(req, result);
+  if ((fi->flags & O_TRUNC) != 0 && fuse_req_ctx(req)->uid != 0) fs.forget_attributes(node);
   OpenFile* handle = make_handle(fs, ino, file, fi);
   // Interrupted callers have gone: nobody would close it.
   if (fuse_reply_open(req, fi) == -ENOENT) fs.nodes.close(handle);
@@ -104,16 +105,19 @@ void read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, fuse_file_
   fuse_reply_buf(req, buffer.data(), static_cast<size_t>(result));
 }
 
-void write(fuse_req_t req, fuse_ino_t, const char* data, size_t size, off_t offset,
+void write(fuse_req_t req, fuse_ino_t node, const char* data, size_t size, off_t offset,
            fuse_file_info* fi) {
   FileSystem& fs = FileSystem::of(req);
   const auto position = static_cast<uint64_t>(offset);
+  // The kernel leaves taking them away to us and would go on showing what it has cached.
+  const bool takes_mode_bits = fs.takes_mode_bits(req, file_of(fi));
   const int64_t result =
       fs.run(req, Op::kWrite, {.ino = opened(fi)->ino, .offset = position, .length = size},
              As::kFile, [&](const skerry_context* context) {
                return skerry_pwrite(file_of(fi), context, data, size, position);
              });
   if (result < 0) return FileSystem::reply_status(req, result);
+  if (takes_mode_bits) fs.forget_attributes(node);
   fuse_reply_write(req, static_cast<size_t>(result));
 }
 
@@ -156,23 +160,26 @@ void fsync(fuse_req_t req, fuse_ino_t node, int, fuse_file_info* fi) {
   FileSystem::reply_status(req, result);
 }
 
-void fallocate(fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t length,
+void fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,
                fuse_file_info* fi) {
   FileSystem& fs = FileSystem::of(req);
   const auto begin = static_cast<uint64_t>(offset), bytes = static_cast<uint64_t>(length);
+  const bool takes_mode_bits = fs.takes_mode_bits(req, file_of(fi));
   const int64_t result = fs.run(
       req, Op::kFallocate, {.ino = opened(fi)->ino, .offset = begin, .length = bytes}, As::kFile,
       [&](const skerry_context* context) {
         return skerry_fallocate(file_of(fi), context, static_cast<uint32_t>(mode), begin, bytes);
       });
+  if (result >= 0 && takes_mode_bits) fs.forget_attributes(node);
   FileSystem::reply_status(req, result);
 }
 
 void copy_file_range(fuse_req_t req, fuse_ino_t from_node, off_t from_offset, fuse_file_info* from,
-                     fuse_ino_t, off_t to_offset, fuse_file_info* to, size_t length, int) {
+                     fuse_ino_t to_node, off_t to_offset, fuse_file_info* to, size_t length, int) {
   FileSystem& fs = FileSystem::of(req);
   if (VirtualFiles::owns(from_node)) return FileSystem::reply_status(req, -EOPNOTSUPP);
   const auto source = static_cast<uint64_t>(from_offset), target = static_cast<uint64_t>(to_offset);
+  const bool takes_mode_bits = fs.takes_mode_bits(req, file_of(to));
   const int64_t result = fs.run(
       req, Op::kCopyFileRange,
       {.ino = opened(from)->ino, .offset = source, .length = length, .other_ino = opened(to)->ino},
@@ -182,6 +189,7 @@ void copy_file_range(fuse_req_t req, fuse_ino_t from_node, off_t from_offset, fu
                                       std::min<size_t>(length, 1u << 30), context);
       });
   if (result < 0) return FileSystem::reply_status(req, result);
+  if (takes_mode_bits) fs.forget_attributes(to_node);
   fuse_reply_write(req, static_cast<size_t>(result));
 }
 

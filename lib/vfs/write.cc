@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "meta/attribute_changes.h"
+#include "meta/metadata_cache.h"
 #include "vfs/handle.h"
 
 #ifndef FALLOC_FL_KEEP_SIZE
@@ -22,6 +24,24 @@ Status check_range(uint64_t offset, uint64_t length) {
   if (length > meta::kMaxFileSize || offset > meta::kMaxFileSize - length) {
     return Error(EFBIG, "a file holds at most 2^57 bytes");
   }
+  return {};
+}
+
+/// What a write takes away, where a call that counts as one has changed no byte: file_modified() of
+/// Linux does so.
+Status drop_privileges(const OpContext& ctx, meta::Meta& meta, meta::Ino ino, uint32_t clear_mode) {
+  SKERRY_ASSIGN(meta::Attributes attr, meta::get_attributes(ctx, meta, ino, false));
+  const bool none = meta::mode_without(attr.mode, clear_mode) == attr.mode &&
+                    (attr.flags & meta::kFlagCapability) == 0;
+  if (none) return {};
+  meta::Patch patch;
+  patch.ino = ino;
+  patch.clear_mode = clear_mode;
+  patch.clear_flags = meta::kFlagCapability;
+  patch.max_ctime_ns = meta.now_ns();
+  SKERRY_ASSIGN(meta::CommitResult result, meta.commit(ctx, {}, {std::move(patch)}));
+  meta.cache().forget_attributes(ino);
+  if (!result.applied) return Error(ESTALE, "the inode does not exist any more");
   return {};
 }
 
@@ -78,24 +98,30 @@ Status Handle::allocate(const OpContext& caller, uint32_t mode, uint64_t offset,
   const bool keep_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
   const bool adds = (mode & ~FALLOC_FL_KEEP_SIZE) == 0;
   SKERRY_TRY(refuse(ctx, adds ? meta::kFlagImmutable : meta::kInodeFlags));
-  switch (mode & ~FALLOC_FL_KEEP_SIZE) {
-    case 0: {
-      if (keep_size) return {};  // space is not reserved, so there is nothing to do
-      // The new length is one that others see, so it may not rest on data only buffered here.
-      if (inode_->dirty()) SKERRY_TRY(written(ctx, inode_->flush(ctx, meta::Durability::kVisible)));
-      SKERRY_ASSIGN(meta::Attributes attr, attributes(ctx));
-      if (attr.length >= offset + length) return {};
-      auto grown = inode_->truncate(ctx, offset + length, cleared_mode(ctx), /*only_grow=*/true);
-      return written(ctx, grown.ok() ? Status() : Status(std::move(grown).error()));
+  auto change = [&]() -> Status {
+    switch (mode & ~FALLOC_FL_KEEP_SIZE) {
+      case 0: {
+        if (keep_size) return {};  // space is not reserved, so there is nothing to do
+        // The new length is one that others see, so it may not rest on data only buffered here.
+        if (inode_->dirty())
+          SKERRY_TRY(written(ctx, inode_->flush(ctx, meta::Durability::kVisible)));
+        SKERRY_ASSIGN(meta::Attributes attr, attributes(ctx));
+        if (attr.length >= offset + length) return {};
+        auto grown = inode_->truncate(ctx, offset + length, cleared_mode(ctx), /*only_grow=*/true);
+        return written(ctx, grown.ok() ? Status() : Status(std::move(grown).error()));
+      }
+      case FALLOC_FL_PUNCH_HOLE:
+        if (!keep_size)
+          return Error(ENOTSUP, "a hole is punched with SKERRY_FALLOC_KEEP_SIZE only");
+        return written(ctx, inode_->zero_range(ctx, offset, length, false, cleared_mode(ctx)));
+      case FALLOC_FL_ZERO_RANGE:
+        return written(ctx, inode_->zero_range(ctx, offset, length, !keep_size, cleared_mode(ctx)));
+      default:
+        return Error(ENOTSUP, "a mode of fallocate(2) that is not supported");
     }
-    case FALLOC_FL_PUNCH_HOLE:
-      if (!keep_size) return Error(ENOTSUP, "a hole is punched with SKERRY_FALLOC_KEEP_SIZE only");
-      return written(ctx, inode_->zero_range(ctx, offset, length, false, cleared_mode(ctx)));
-    case FALLOC_FL_ZERO_RANGE:
-      return written(ctx, inode_->zero_range(ctx, offset, length, !keep_size, cleared_mode(ctx)));
-    default:
-      return Error(ENOTSUP, "a mode of fallocate(2) that is not supported");
-  }
+  };
+  SKERRY_TRY(change());
+  return drop_privileges(ctx, volume_.meta(), ino_, cleared_mode(ctx));
 }
 
 Result<uint64_t> Handle::copy_range(const OpContext& ctx, Handle& from, uint64_t from_offset,

@@ -110,6 +110,15 @@ TEST_CASE("permissions: writes take capabilities and set-id bits away", "[capi][
     OK(skerry_fallocate(file, &user, SKERRY_FALLOC_ZERO_RANGE, 0, 1));
   });
   CHECK(mode_without_capability() == 02747);
+  // Also where no byte changes.
+  for (uint32_t mode :
+       {0u, SKERRY_FALLOC_KEEP_SIZE, SKERRY_FALLOC_KEEP_SIZE | SKERRY_FALLOC_PUNCH_HOLE}) {
+    give();
+    with_file(&user, [&](skerry_file* file) {
+      OK(skerry_fallocate(file, &user, mode, mode == 0 ? 0 : 1'000'000, 1));
+    });
+    CHECK(mode_without_capability() == 02747);
+  }
   give();
   with_file(&user, [&](skerry_file* file) {
     skerry_file* source = v.open("/source", O_RDONLY);

@@ -188,7 +188,14 @@ def test_capabilities_go_with_a_write(mount):
         give()
         change()
         assert not has_capability(file)
+    os.chmod(file, 0o777)
+    for line in ("-l 1", "-l 100000", "-p -o 0 -l 2", "-p -o 200000 -l 2"):
+        give()
+        run("fallocate", *line.split(), file, user=1000)
+        assert not has_capability(file)
     give()
+    run("setcap", "-r", file, user=1000, status=1)
+    assert has_capability(file)
     os.chmod(file, 0o700)
     os.utime(file)
     assert has_capability(file)
@@ -204,11 +211,19 @@ def test_set_group_id_without_group_execution_stays(mount):
         os.write(fd, b"x")
         os.close(fd)
 
-    for before, after in ((0o6777, 0o777), (0o6767, 0o2767), (0o2666, 0o2666)):
-        os.chown(file, 65534, 65534)
-        os.chmod(file, before)
-        assert as_nobody(write) == 0
-        assert mode_of(file) == after
+    def allocate():
+        fd = os.open(file, os.O_WRONLY)
+        os.posix_fallocate(fd, 0, 1)
+        os.close(fd)
+
+    for action in (write, allocate, lambda: open(file, "w").close()):
+        for before, after in ((0o6777, 0o777), (0o6767, 0o2767), (0o2666, 0o2666)):
+            os.chown(file, 65534, 65534)
+            os.chmod(file, before)
+            assert as_nobody(action) == 0
+            # At once, also to who asks for nothing but the mode, which the kernel has cached.
+            assert run("stat", "-c", "%a", file) == f"{after:o}\n"
+            assert mode_of(file) == after
 
 
 def test_namespaces(mount):
