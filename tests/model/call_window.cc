@@ -158,17 +158,17 @@ void CallWindow::step(Walk& walk, const NamespaceModel& model, const Step& from,
     // What the caller knew of the directory lets it go on, only to find nothing there.
     return;
   }
+  auto [component, tail] = split(rest);
+  if (component.empty()) {
+    walk.ends.insert({dir, ""});  // "/": nothing is looked for in it
+    return;
+  }
   if (!searched) {
     if (permits(call_.who, *inode, kExecute)) {
       next->insert({dir, rest, links, 0, true});
     } else {
       errors_.insert(EACCES);
     }
-    return;
-  }
-  auto [component, tail] = split(rest);
-  if (component.empty()) {
-    walk.ends.insert({dir, ""});
     return;
   }
   if (component == "..") {
