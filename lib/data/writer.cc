@@ -551,13 +551,14 @@ Result<meta::ClientId> OpenInode::store_batch(const OpContext& ctx, const SliceP
   State& state = *state_;
   const meta::ClientId session =
       state.batch_session != 0 ? state.batch_session : store_.meta.client();
-  std::vector<SlicePtr> all, small, large;
+  std::vector<SlicePtr> all, small, large, under_way;
   {
     std::lock_guard lock(state.mutex);
     state.store_error.reset();
     if (base != nullptr) all.push_back(base);
     for (const auto& [at, segment] : state.batch.segments()) all.push_back(segment.slice);
     for (const SlicePtr& slice : all) {
+      if (slice->state == Slice::State::kStoring) under_way.push_back(slice);
       if (slice->state != Slice::State::kFrozen) continue;
       (slice->length > store_.block_bytes() / 2 ? large : small).push_back(slice);
     }
@@ -597,6 +598,13 @@ Result<meta::ClientId> OpenInode::store_batch(const OpContext& ctx, const SliceP
       return slice->state == Slice::State::kStoring;
     });
   }));
+  // What failed in an upload that began before this call may succeed by now.
+  std::erase_if(under_way, [](const SlicePtr& s) { return s->state != Slice::State::kFrozen; });
+  if (!under_way.empty()) {
+    lock.unlock();
+    for (const SlicePtr& slice : under_way) store_.upload(ctx, *this, slice, false);
+    lock.lock();
+  }
   for (const SlicePtr& slice : all) {
     if (slice->state == Slice::State::kStored) {
       // The second: a pack whose leader began before this session.
