@@ -1,0 +1,80 @@
+"""Where a mount differs from a local file system. The page bindings/fuse/README.md tells of each."""
+
+import errno
+import fcntl
+import os
+import subprocess
+
+import pytest
+
+from mounts import as_nobody
+
+
+def test_locks_of_directories_hold_within_one_mount(two):
+    a, b = two
+    (a / "d").mkdir()
+    first, second = os.open(a / "d", os.O_RDONLY), os.open(a / "d", os.O_RDONLY)
+    elsewhere = os.open(b / "d", os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(elsewhere, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for fd in (first, second, elsewhere):
+        os.close(fd)
+
+
+def test_there_are_no_nameless_files_by_o_tmpfile(mount):
+    with pytest.raises(OSError) as caught:
+        os.open(mount.path, os.O_TMPFILE | os.O_RDWR)
+    assert caught.value.errno == errno.EOPNOTSUPP
+
+
+def test_stat_tells_no_birth_time(mount):
+    (mount / "f").touch()
+    told = subprocess.run(["stat", "-c", "%W", mount / "f"], capture_output=True, check=True)
+    assert told.stdout.strip() in (b"0", b"-")
+
+
+def test_nobody_is_asked_about_a_fifo_without_default_permissions(mounted):
+    mount = mounted("allow_other,no_default_permissions")
+    os.mkfifo(mount / "fifo", 0o600)
+    (mount / "f").touch(0o600)
+
+    def opening(name):
+        return as_nobody(lambda: os.open(mount / name, os.O_RDWR | os.O_NONBLOCK))
+
+    assert opening("f") == errno.EACCES
+    assert opening("fifo") == 0
+
+
+def test_the_kernel_answers_access_by_the_mode_alone(mount):
+    (mount / "f").touch()
+    subprocess.run(["chattr", "+i", mount / "f"], check=True)
+    assert os.access(mount / "f", os.W_OK)
+    with pytest.raises(PermissionError):
+        os.open(mount / "f", os.O_WRONLY)
+    subprocess.run(["chattr", "-i", mount / "f"], check=True)
+
+
+def test_append_only_files_are_not_written_with_the_writeback_cache(mounted):
+    mount = mounted("writeback_cache")
+    (mount / "f").touch()
+    subprocess.run(["chattr", "+a", mount / "f"], check=True)
+    with pytest.raises(PermissionError):
+        os.open(mount / "f", os.O_WRONLY | os.O_APPEND)
+    subprocess.run(["chattr", "-a", mount / "f"], check=True)
+
+
+def test_set_group_id_stays_without_group_execution(mount):
+    """Linux since 6.2 takes it away when the writer is not in the file's group."""
+    (mount / "f").touch()
+    os.chown(mount / "f", 0, 4711)
+    os.chmod(mount / "f", 0o2666)
+
+    def write():
+        fd = os.open(mount / "f", os.O_WRONLY)
+        os.write(fd, b"x")
+        os.close(fd)
+
+    assert as_nobody(write) == 0
+    assert os.stat(mount / "f").st_mode & 0o7777 == 0o2666
