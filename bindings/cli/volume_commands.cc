@@ -9,7 +9,7 @@ namespace skerry::cli {
 namespace {
 
 struct FormatOptions {
-  std::string storage, block_size, inline_size;
+  std::string storage, block_size, inline_size, session_expiry;
   bool durable = false;
 };
 
@@ -21,6 +21,9 @@ int run_format(Invocation& self, const FormatOptions& options) {
   if (!options.storage.empty()) settings.push_back("storage=" + options.storage);
   if (!options.block_size.empty()) settings.push_back("block_size=" + options.block_size);
   if (!options.inline_size.empty()) settings.push_back("inline=" + options.inline_size);
+  if (!options.session_expiry.empty()) {
+    settings.push_back("session_expiry=" + options.session_expiry);
+  }
   if (options.durable) settings.push_back("durable=1");
   if (skerry_format(url.c_str(), option_array(settings).data()) < 0) {
     self.report.failure(skerry_last_error());
@@ -252,6 +255,10 @@ void add_volume_commands(CommandTable& table) {
              app.add_option("--inline", format->inline_size,
                             "Files up to this length live in the metadata, 0 to 64K")
                  ->type_name("SIZE");
+             app.add_option("--session-expiry", format->session_expiry,
+                            "Clients not heard of for so long are given up, with their locks: "
+                            "5s to a day (60s)")
+                 ->type_name("DURATION");
              app.add_flag("--durable", format->durable,
                           "Every call on names is durable when it returns");
              add_verbose(app);

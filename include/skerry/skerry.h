@@ -147,6 +147,8 @@ SKERRY_API void skerry_cancel_free(skerry_cancel* cancel);
  *   inline=SIZE      files up to this length live in the metadata, 0 to 64K (default 4K)
  *   durable=0|1      1: every namespace call is durable when it returns (default 0: fsync, close of
  *                    a written file and sync are)
+ *   session_expiry=DURATION  clients not heard of for so long are given up, and their locks with
+ *                    them (default 60s, 5s to a day; suffixes ms, s, m)
  * SIZE takes K, M, G, T suffixes (powers of 1,024).
  * @return 0; -EEXIST (a volume is there already; nothing was changed), -EINVAL (bad URL or
  * option), -EACCES, -ENOENT (folder missing), -ENOTSUP (unknown scheme). */
@@ -160,8 +162,6 @@ SKERRY_API int skerry_format(const char* url, const char* const* options);
  *   timeout=DURATION     default deadline of a call (default 60s; suffixes ms, s, m)
  *   read_only=0|1        refuse every change with EROFS
  *   durable=0|1          as in skerry_format, for this client
- *   session_expiry=DURATION  clients not heard of for so long are given up, and their locks with
- *                        them (default 60s, at least 5s; the same for all clients of a volume)
  *   background=0|1       1 (default): heartbeat, reclaim and compaction on a thread of their own
  *   metadata_cache=N     entries kept (default 262144)
  *   atime=MODE           noatime (default): reading does not change access times. relatime: it does

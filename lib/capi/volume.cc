@@ -56,6 +56,7 @@ Status format(const char* url, const char* const* options) {
   format.block_bytes = parsed.block_bytes;
   format.inline_bytes = parsed.inline_bytes;
   format.durable_metadata = parsed.durable;
+  format.session_expiry_ns = parsed.session_expiry_ns;
 
   SKERRY_TRY(check_storage_url(format.storage));
   OpContext ctx;

@@ -15,6 +15,9 @@ constexpr uint32_t kFormatVersion = 1;
 constexpr uint32_t kMinBlockBytes = 4096;
 constexpr uint32_t kMaxBlockBytes = kChunkSize;
 constexpr uint32_t kMaxInlineBytes = 1u << 20;
+constexpr TimeNs kMs = 1'000'000;
+constexpr TimeNs kMinExpiryNs = 5'000 * kMs;  // several heartbeats
+constexpr TimeNs kMaxExpiryNs = 86'400'000 * kMs;
 
 // The feature flags this version knows. A flag's meaning is stated where it is implemented; a
 // volume that carries one which is missing here is refused or opened read-only.
@@ -47,6 +50,10 @@ Status check_limits(const VolumeFormat& format) {
   }
   if (format.inline_bytes > kMaxInlineBytes) {
     return malformed("inline_bytes is " + std::to_string(format.inline_bytes) + ", above 1048576");
+  }
+  if (format.session_expiry_ns < kMinExpiryNs || format.session_expiry_ns > kMaxExpiryNs) {
+    return malformed("session_expiry_ms is " + std::to_string(format.session_expiry_ns / kMs) +
+                     ", outside 5000 to 86400000");
   }
   return {};
 }
@@ -99,6 +106,7 @@ std::string encode_format(const VolumeFormat& format) {
         {"block_bytes", format.block_bytes},
         {"inline_bytes", format.inline_bytes},
         {"durable_metadata", format.durable_metadata},
+        {"session_expiry_ms", format.session_expiry_ns / kMs},
         {"compatible", format.compatible},
         {"read_only_compatible", format.read_only_compatible},
         {"incompatible", format.incompatible},
@@ -128,6 +136,8 @@ Result<VolumeFormat> decode_format(std::string_view text) {
     format.block_bytes = json.at("block_bytes").get<uint32_t>();
     format.inline_bytes = json.at("inline_bytes").get<uint32_t>();
     format.durable_metadata = json.value("durable_metadata", false);
+    const auto expiry_ms = json.value("session_expiry_ms", format.session_expiry_ns / kMs);
+    format.session_expiry_ns = std::clamp<TimeNs>(expiry_ms, 0, kMaxExpiryNs) * kMs;
     const std::vector<std::string> none;
     format.compatible = json.value("compatible", none);
     format.read_only_compatible = json.value("read_only_compatible", none);

@@ -39,6 +39,8 @@ struct VolumeFormat {
   uint32_t block_bytes = 4u << 20;
   uint32_t inline_bytes = 4096;   // files up to this length live in the metadata
   bool durable_metadata = false;  // every commit is durable
+  // Clients not heard of for so long are given up; one setting, or they would give up each other.
+  TimeNs session_expiry_ns = 60'000'000'000;
   // Feature flags by name, of a new volume those of this version. A client that does not know an
   // `incompatible` one refuses to open; one that does not know a `read_only_compatible` one opens
   // read-only.
@@ -63,7 +65,6 @@ struct MetaOptions {
   bool durable = false;            // as VolumeFormat::durable_metadata, for this client
   size_t cache_entries = 1 << 18;  // dentries and attributes kept
   uint32_t id_batch = 1024;        // ids taken from a counter at once
-  TimeNs session_expiry_ns = 60'000'000'000;
   std::string host;
   uint64_t pid = 0;
 };

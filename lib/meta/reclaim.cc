@@ -181,7 +181,7 @@ Status Reclaim::look_at_clients() {
   for (;;) {
     SKERRY_ASSIGN(ClientRecord * client, clients.peek());
     if (client == nullptr) break;
-    const TimeNs oldest = clients.server_time_ns() - meta_.options().session_expiry_ns;
+    const TimeNs oldest = clients.server_time_ns() - meta_.format().session_expiry_ns;
     if (client->id != self_ && client->heartbeat_ns < oldest) {
       stale.push_back(client->id);
     } else {

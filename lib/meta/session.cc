@@ -166,7 +166,7 @@ Result<bool> remove_stale_session(const OpContext& ctx, Meta& meta, ClientId cli
   SKERRY_ASSIGN(ReadResult read, meta.store().read(ctx, request));
   if (!read.records[0]) return true;
   SKERRY_ASSIGN(ClientRecord record, take_record<ClientRecord>(std::move(*read.records[0])));
-  if (record.heartbeat_ns >= read.server_time_ns - meta.options().session_expiry_ns) return false;
+  if (record.heartbeat_ns >= read.server_time_ns - meta.format().session_expiry_ns) return false;
   SKERRY_ASSIGN(std::vector<Ino> files, locked_by(ctx, meta, client, kTidiedFiles));
   std::vector<Mutation> mutations;
   add_session_removal(client, &mutations);
@@ -192,7 +192,7 @@ Result<std::vector<SessionInfo>> sessions(const OpContext& ctx, Meta& meta) {
     SessionInfo info;
     info.client = std::move(*client);
     info.stale =
-        info.client.heartbeat_ns < clients.server_time_ns() - meta.options().session_expiry_ns;
+        info.client.heartbeat_ns < clients.server_time_ns() - meta.format().session_expiry_ns;
     index[info.client.id] = found.size();
     found.push_back(std::move(info));
     clients.pop();

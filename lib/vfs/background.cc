@@ -78,7 +78,7 @@ void Background::wake() {
 
 void Background::run() {
   Random& random = volume_.meta().random();
-  const TimeNs interval = std::min(kBeatNs, volume_.options().session_expiry_ns / 5);
+  const TimeNs interval = std::min(kBeatNs, volume_.format().session_expiry_ns / 5);
   TimeNs next_beat = volume_.clock().monotonic_ns() + jittered(random, interval);
   for (;;) {
     bool woken = false;

@@ -123,10 +123,16 @@ OpContext LockTable::step_context(const OpContext& ctx) const {
 }
 
 /// The locks of a session that is gone are gone. The entry is busy; the mutex is let go meanwhile.
-void LockTable::forget_lost(std::unique_lock<std::mutex>& lock, Entry& entry) {
+bool LockTable::forget_lost(std::unique_lock<std::mutex>& lock, Entry& entry) {
   const meta::ClientId session = volume_.meta().client();
   const bool any = !entry.held.empty() || entry.unsettled;
-  if (!any || entry.session == session) return;
+  if (!any || entry.session == session) return false;
+  lose(lock, entry);
+  return true;
+}
+
+/// As forget_lost(), of an entry whose session is known to be gone.
+void LockTable::lose(std::unique_lock<std::mutex>& lock, Entry& entry) {
   entry.held.clear();
   entry.leaving.clear();
   entry.unsettled = false;
@@ -359,6 +365,7 @@ Status LockTable::release(const OpContext& ctx, const Inode& inode, const FileLo
   Status given_up = give_up(step, entry, inode, range);
   if (given_up.ok() || !forced) return given_up;
   std::lock_guard lock(mutex_);
+  if (entry.held.empty() && !entry.unsettled) return given_up;  // lost with its session
   entry.leaving.push_back(range);
   return given_up;
 }
@@ -370,7 +377,7 @@ Status LockTable::give_up(const OpContext& ctx, Entry& entry, const Inode& inode
   meta::ClientId session = 0;
   {
     std::unique_lock lock(mutex_);
-    forget_lost(lock, entry);
+    if (forget_lost(lock, entry)) return lost();
     next = entry.held;
     session = entry.session;
     meta::clear_range(&next, range);
@@ -385,15 +392,15 @@ Status LockTable::give_up(const OpContext& ctx, Entry& entry, const Inode& inode
   const bool over = !dropped.ok() && is_over(dropped.error());
   if (!dropped.ok() && !over && !dropped.error().maybe_applied()) return dropped;
   std::unique_lock lock(mutex_);
+  if (over) {
+    // With this lock all others of the file are gone, and what was written under them is dropped.
+    volume_.suspect_session();
+    lose(lock, entry);
+    return lost();
+  }
   entry.held = std::move(next);
   wake(entry);
-  if (over) {
-    // The session is gone and this lock with it; the others' loss is told when they are used.
-    volume_.suspect_session();
-    if (!entry.held.empty()) return {};
-  } else if (!dropped.ok()) {
-    entry.unsettled = true;
-  }
+  if (!dropped.ok()) entry.unsettled = true;
   if (entry.held.empty()) {
     inode->bind(0);
     if (!entry.unsettled) entry.inode = nullptr;

@@ -49,6 +49,7 @@ class LockTable {
   /// session was lost with locks of this file.
   Status take(const OpContext& ctx, const Inode& inode, const meta::FileLock& wanted, bool wait);
   /// Gives up the owner's locks in the range. Flushes first, and keeps the locks where that fails.
+  /// EIO: they were lost with their session, and what was written under them is dropped.
   /// `forced`: the owner is gone. What fails is tried again by settle(), and until then nobody else
   /// gets the lock: he would not see what was written under it, and have it come later.
   Status release(const OpContext& ctx, const Inode& inode, const meta::FileLock& range,
@@ -109,7 +110,8 @@ class LockTable {
   Status release_leaving(const OpContext& ctx, Entry& entry);
   Status give_up(const OpContext& ctx, Entry& entry, const Inode& inode,
                  const meta::FileLock& range);
-  void forget_lost(std::unique_lock<std::mutex>& lock, Entry& entry);
+  bool forget_lost(std::unique_lock<std::mutex>& lock, Entry& entry);
+  void lose(std::unique_lock<std::mutex>& lock, Entry& entry);
   void wake(Entry& entry);
   void keep_or_erase(Entry& entry);
 

@@ -12,7 +12,8 @@ namespace {
 
 constexpr size_t kMaxOptions = 64;
 constexpr size_t kMaxOptionBytes = 4096;
-constexpr TimeNs kLeastExpiry = 5'000'000'000;  // several heartbeats
+constexpr TimeNs kLeastExpiry = 5'000'000'000;
+constexpr TimeNs kMostExpiry = TimeNs{86400} * 1'000'000'000;
 
 struct Option {
   std::string_view key;
@@ -160,6 +161,15 @@ Result<FormatOptions> parse_format_options(const char* const* options) {
                          {"block_size", size_between(64u << 10, 16u << 20, &out.block_bytes)},
                          {"inline", size_between(0, 64u << 10, &out.inline_bytes)},
                          {"durable", flag(&out.durable)},
+                         {"session_expiry",
+                          [&](std::string_view text) -> Status {
+                            SKERRY_ASSIGN(out.session_expiry_ns, parse_duration(text));
+                            if (out.session_expiry_ns < kLeastExpiry ||
+                                out.session_expiry_ns > kMostExpiry) {
+                              return Error(EINVAL, "not between 5s and a day");
+                            }
+                            return {};
+                          }},
                          {"timeout", duration(&out.timeout_ns)},
                      }));
   return out;
@@ -179,14 +189,6 @@ Result<VolumeOptions> parse_volume_options(const char* const* options) {
                    {"durable", flag(&out.durable)},
                    {"background", flag(&out.background)},
                    {"atime", access_times(&out.atime)},
-                   {"session_expiry",
-                    [&](std::string_view text) -> Status {
-                      SKERRY_ASSIGN(out.session_expiry_ns, parse_duration(text));
-                      if (out.session_expiry_ns < kLeastExpiry) {
-                        return Error(EINVAL, "a session expiry below 5s");
-                      }
-                      return {};
-                    }},
                    {"metadata_cache", size_between(0, uint64_t{1} << 28, &out.metadata_cache)},
                }));
   return out;

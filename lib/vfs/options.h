@@ -15,6 +15,7 @@ struct FormatOptions {
   uint32_t block_bytes = 4u << 20;
   uint32_t inline_bytes = 4096;
   bool durable = false;
+  TimeNs session_expiry_ns = 60'000'000'000;
   TimeNs timeout_ns = 60'000'000'000;
 };
 
@@ -27,7 +28,6 @@ struct VolumeOptions {
   bool read_only = false;
   bool durable = false;
   bool background = true;
-  TimeNs session_expiry_ns = 60'000'000'000;
   uint64_t metadata_cache = 1u << 18;
   meta::AtimeMode atime = meta::AtimeMode::kNone;
 };

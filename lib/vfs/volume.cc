@@ -82,7 +82,6 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpContext& ctx, Parts parts,
   meta_options.cache_entries = options.metadata_cache;
   meta_options.host = host_name();
   meta_options.pid = static_cast<uint64_t>(getpid());
-  meta_options.session_expiry_ns = options.session_expiry_ns;
   volume->counted_store_ = std::make_shared<meta::CountingStore>(given.store);
   SKERRY_ASSIGN(volume->meta_, meta::Meta::open(ctx, volume->counted_store_, given.format,
                                                 meta_options, *given.clock, *given.random));
@@ -156,7 +155,7 @@ void Volume::heartbeat_if_due() {
   if (options_.background || options_.read_only) return;
   TimeNs now = parts_.clock->monotonic_ns();
   TimeNs last = last_heartbeat_ns_.load(std::memory_order_relaxed);
-  if (now - last < std::min(kHeartbeatDue, options_.session_expiry_ns / 5)) return;
+  if (now - last < std::min(kHeartbeatDue, format().session_expiry_ns / 5)) return;
   if (!last_heartbeat_ns_.compare_exchange_strong(last, now)) return;
   OpContext ctx = own_context(kHeartbeatTimeout);
   Status beat = meta::heartbeat(ctx, *meta_);

@@ -322,7 +322,7 @@ TEST_CASE("locks: a waiter's descriptor is its own, and for as long as it waits"
 
 TEST_CASE("locks: a process that dies loses them, one that is stopped can not write on",
           "[capi][lock][fork]") {
-  TestVolume test({"session_expiry=5s"});
+  TestVolume test({}, {"session_expiry=5s"});
   test.client.write("/f", "old");
   int ready[2], go[2];
   REQUIRE(pipe(ready) == 0);
@@ -333,7 +333,7 @@ TEST_CASE("locks: a process that dies loses them, one that is stopped can not wr
   if (child == 0) {
     alarm(120);
     skerry_volume* volume = nullptr;
-    if (open_volume(test.url, {"session_expiry=5s"}, &volume) != 0) _exit(1);
+    if (open_volume(test.url, {}, &volume) != 0) _exit(1);
     skerry_file* file = nullptr;
     if (skerry_open(volume, nullptr, "/f", O_RDWR, 0, &file) != 0) _exit(2);
     if (skerry_flock(file, nullptr, kShared) != 0) _exit(3);

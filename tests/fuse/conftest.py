@@ -25,12 +25,17 @@ def tmp_path():
     shutil.rmtree(folder)
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "format(*options): how the test's volume is made")
+
+
 @pytest.fixture
-def url(tmp_path):
+def url(request, tmp_path):
     volume = tmp_path / "volume"
     volume.mkdir()
     made = f"sqlite://{volume}/vol.db"
-    skerry("format", made)
+    marker = request.node.get_closest_marker("format")
+    skerry("format", made, *(marker.args if marker else ()))
     return made
 
 

@@ -14,7 +14,6 @@ from mounts import Mount, in_children, skerry, wait_until
 
 EXCLUSIVE, SHARED, NB, UNLOCK = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_NB, fcntl.LOCK_UN
 OFD_GETLK, OFD_SETLK, OFD_SETLKW = 36, 37, 38
-EXPIRY = "session_expiry=5s"
 FORK = multiprocessing.get_context("fork")
 
 
@@ -395,10 +394,11 @@ def test_who_gets_the_lock_sees_what_the_last_holder_wrote(mounted, kind):
     assert (two[1] / "counter").read_bytes() == b"%08d" % done + b"+" * done
 
 
+@pytest.mark.format("--session-expiry", "5s")
 def test_a_killed_mount_loses_its_locks_when_its_session_expires(doomed, mounted, actors):
     """Also a shared one."""
-    dead = doomed("allow_other", EXPIRY)
-    alive = mounted("allow_other", EXPIRY)
+    dead = doomed("allow_other")
+    alive = mounted("allow_other")
     (alive / "f").write_bytes(b"x")
     a, b = actors(2)
     wait_until((dead / "f").exists)
@@ -412,10 +412,11 @@ def test_a_killed_mount_loses_its_locks_when_its_session_expires(doomed, mounted
     assert b.result(40) == (0, None)
 
 
+@pytest.mark.format("--session-expiry", "5s")
 @pytest.mark.parametrize("inline", [True, False])
 def test_a_frozen_mount_can_not_write_under_the_lock_it_lost(doomed, mounted, actors, inline):
-    frozen = doomed("allow_other", EXPIRY)
-    alive = mounted("allow_other", EXPIRY)
+    frozen = doomed("allow_other")
+    alive = mounted("allow_other")
     size = 100 if inline else 300_000
     (alive / "f").write_bytes(b"." * size)
     (alive / "other").write_bytes(b"." * size)

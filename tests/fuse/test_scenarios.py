@@ -17,7 +17,6 @@ sys.path.insert(0, str(ROOT / "bindings" / "python"))
 os.environ.setdefault("SKERRY_LIBRARY", str(ROOT / "build" / "lib" / "libskerry.so"))
 import skerry as library  # noqa: E402
 
-EXPIRY = "session_expiry=5s"
 
 
 def objects(folder):
@@ -35,10 +34,11 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.format("--session-expiry", "5s")
 def test_an_unlinked_file_of_a_killed_mount(url, mounted, tmp_path):
     """Row 2: it works until the last close, and its space comes back when the session is over."""
-    doomed = Mount(url, tmp_path / "doomed", EXPIRY)
-    alive = mounted(EXPIRY)
+    doomed = Mount(url, tmp_path / "doomed")
+    alive = mounted()
     data = url.removeprefix("sqlite://") + ".data"
     fd = os.open(doomed / "f", os.O_RDWR | os.O_CREAT)
     os.write(fd, b"a" * 300_000)

@@ -9,6 +9,7 @@ TEST_CASE("format: a volume's settings survive encoding", "[meta][format]") {
   format.block_bytes = 1u << 20;
   format.inline_bytes = 0;
   format.durable_metadata = true;
+  format.session_expiry_ns = 5'000'000'000;
   format.compatible = {"later-hint"};
   format.read_only_compatible = {"later-index"};
   auto decoded = decode_format(encode_format(format));
@@ -18,6 +19,7 @@ TEST_CASE("format: a volume's settings survive encoding", "[meta][format]") {
   CHECK(decoded->block_bytes == format.block_bytes);
   CHECK(decoded->inline_bytes == 0);
   CHECK(decoded->durable_metadata);
+  CHECK(decoded->session_expiry_ns == 5'000'000'000);
   CHECK(decoded->compatible == format.compatible);
   CHECK(format_requires_read_only(*decoded));
 }
@@ -28,17 +30,22 @@ TEST_CASE("format: fields of the future are ignored, missing lists are empty", "
                     R"("inline_bytes":4096,"new_setting":{"a":[1]}})");
   REQUIRE(decoded.ok());
   CHECK_FALSE(decoded->durable_metadata);
+  CHECK(decoded->session_expiry_ns == 60'000'000'000);
   CHECK_FALSE(format_requires_read_only(*decoded));
 }
 
 TEST_CASE("format: malformed records are errors that say why", "[meta][format]") {
-  for (const char* text :
-       {"", "{", "[]", "{}", "null", R"({"format_version":"1"})", R"({"format_version":1})",
-        R"({"format_version":1,"uuid":1,"storage":"","block_bytes":4194304,"inline_bytes":0})",
-        R"({"format_version":1,"uuid":"u","storage":"","block_bytes":1,"inline_bytes":0})",
-        R"({"format_version":1,"uuid":"u","storage":"","block_bytes":-1,"inline_bytes":0})",
-        R"({"format_version":1,"uuid":"u","storage":"","block_bytes":4096,"inline_bytes":9999999})",
-        "\xff\xfe"}) {
+  for (
+      const char* text :
+      {"", "{", "[]", "{}", "null", R"({"format_version":"1"})", R"({"format_version":1})",
+       R"({"format_version":1,"uuid":1,"storage":"","block_bytes":4194304,"inline_bytes":0})",
+       R"({"format_version":1,"uuid":"u","storage":"","block_bytes":1,"inline_bytes":0})",
+       R"({"format_version":1,"uuid":"u","storage":"","block_bytes":-1,"inline_bytes":0})",
+       R"({"format_version":1,"uuid":"u","storage":"","block_bytes":4096,"inline_bytes":9999999})",
+       R"({"format_version":1,"uuid":"u","storage":"","block_bytes":4096,"inline_bytes":0,"session_expiry_ms":4999})",
+       R"({"format_version":1,"uuid":"u","storage":"","block_bytes":4096,"inline_bytes":0,"session_expiry_ms":86400001})",
+       R"({"format_version":1,"uuid":"u","storage":"","block_bytes":4096,"inline_bytes":0,"session_expiry_ms":-1})",
+       "\xff\xfe"}) {
     CAPTURE(text);
     auto decoded = decode_format(text);
     REQUIRE_FALSE(decoded.ok());

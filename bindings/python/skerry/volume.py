@@ -25,8 +25,8 @@ Progress = Callable[[str, int, int], Any]
 
 def format(url: StrPath, storage: Optional[str] = None, **options: Any) -> None:
     """Creates a volume. `url` names its metadata ("sqlite:///abs/path/vol.db"), `storage` where
-    data lives ("file:///abs/dir"). Options: block_size, inline, durable, as the C function has
-    them. FileExistsError if there is one already."""
+    data lives ("file:///abs/dir"). Options: block_size, inline, durable, session_expiry, as the
+    C function has them. FileExistsError if there is one already."""
     settings = [("storage", storage), *options.items()]
     code = _abi.library().format(_abi.encode(url), _abi.option_array(settings))
     if code < 0:
