@@ -7,6 +7,7 @@
 # Databases: postgres, latin1. Users: postgres and guest (trusted; guest may not create schemas),
 # locked_out (password "let me in").
 set -euo pipefail
+self=$(readlink -f "${BASH_SOURCE[0]}")
 
 newest() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1; }
 bin=$(newest)
@@ -67,5 +68,5 @@ trap - ERR
 # Outlives this script and its terminal; holds none of its descriptors.
 setsid bash -c '
   while kill -0 "$1" 2>/dev/null; do sleep 0.3; done
-  exec "$0" --stop "$2"' "$(readlink -f "${BASH_SOURCE[0]}")" "$owner" "$folder" \
+  exec "$0" --stop "$2"' "$self" "$owner" "$folder" \
   </dev/null >/dev/null 2>&1 &

@@ -29,9 +29,7 @@ constexpr char kSession[] =
     "set_config('enable_seqscan','off',false),set_config('enable_bitmapscan','off',false),"
     "set_config('enable_sort','off',false),set_config('jit','off',false),"
     "set_config('default_transaction_isolation','read committed',false),"
-    "set_config('default_transaction_read_only','off',false),"
     "set_config('client_min_messages','error',false),"
-    "set_config('bytea_output','hex',false),"
     "set_config('idle_in_transaction_session_timeout','60000',false),"
     "(SELECT set_config('synchronous_commit','on',false) "
     "WHERE current_setting('synchronous_commit')='off'),"
@@ -71,7 +69,7 @@ Error error_of(const ServerError& error, const std::string& shown) {
   const std::string& state = error.sqlstate;
   if (state == "53100") return Error(ENOSPC, text + "; free space on the database server");
   if (state == "53200") return Error(ENOMEM, text);
-  if (state == "57014") return Error(ECANCELED, text);
+  if (state == "57014") return Error(ETIMEDOUT, text);  // the server's own statement_timeout
   if (state == "25006") {
     return Error(EROFS, text + "; the server is a standby, name the primary in the URL");
   }
@@ -104,6 +102,9 @@ Status Connection::connect(const OpContext& ctx, const std::string& uri) {
   connection_ = PQconnectStartParams(keywords.data(), values.data(), 1);
   if (connection_ == nullptr) return Error(ENOMEM, shown_ + ": out of memory");
   if (PQstatus(connection_) == CONNECTION_BAD) return refusal();
+  // By default libpq prints what the server remarks.
+  PQsetNoticeReceiver(
+      connection_, [](void*, const PGresult*) {}, nullptr);
   for (PostgresPollingStatusType next = PGRES_POLLING_WRITING; next != PGRES_POLLING_OK;
        next = PQconnectPoll(connection_)) {
     if (next == PGRES_POLLING_FAILED) return refusal();
@@ -172,6 +173,13 @@ Error Connection::lost() {
   return Error(EIO, "the connection to " + shown_ +
                         " is lost: " + first_line(PQerrorMessage(connection_)))
       .set_retryable();
+}
+
+std::string Connection::literal(const std::string& text) const {
+  char* escaped = PQescapeLiteral(connection_, text.data(), text.size());
+  std::string out = escaped == nullptr ? "''" : escaped;  // bytes that are no text name nothing
+  PQfreemem(escaped);
+  return out;
 }
 
 bool Connection::usable() {

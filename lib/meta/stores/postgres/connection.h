@@ -62,11 +62,12 @@ class Connection {
   /// Several statements without parameters, as text; before the first run().
   Result<Answer> script(const OpContext& ctx, const std::string& sql);
 
+  /// `text` as a string of SQL, quotes included.
+  std::string literal(const std::string& text) const;
+
   /// Can be used: not lost, not in a transaction that somebody left. Looks whether the server has
   /// closed it meanwhile.
   bool usable();
-
-  int backend() const { return PQbackendPID(connection_); }
 
  private:
   explicit Connection(std::string shown) : shown_(std::move(shown)) {}

@@ -46,15 +46,8 @@ enum class Found { kNothing, kOther, kVolume };
 /// What is in the schema. `version` is the volume's.
 Result<Found> look(const OpContext& ctx, Connection& connection, const ConnInfo& info,
                    int* version) {
+  const std::string condition = "WHERE n.nspname=" + connection.literal(info.schema);
   // Our table is known by name and by the type of its one column.
-  const std::string namespace_is = "WHERE n.nspname=convert_from('\\x";
-  std::string hex;
-  constexpr char kDigits[] = "0123456789abcdef";
-  for (char c : info.schema) {
-    hex += kDigits[static_cast<unsigned char>(c) >> 4];
-    hex += kDigits[static_cast<unsigned char>(c) & 15];
-  }
-  const std::string condition = namespace_is + hex + "'::bytea,getdatabaseencoding())::name";
   SKERRY_ASSIGN(
       Answer answer,
       connection.script(
