@@ -6,10 +6,9 @@ namespace skerry::meta::postgres {
 
 namespace {
 
-// What is written again and again keeps room in its pages: an update that changes no indexed column
-// and stays in its page touches no index (HOT). Such small tables collect dead rows faster than the
-// default of a fifth of the table plus 50 lets vacuum keep up with: it would come once a minute
-// anyway, but only if it is due by then.
+// Small and written again and again. Room in the pages, so that an update finds it in its own page
+// and touches no index (HOT). Vacuum after a thousand dead rows and not after a share of the table:
+// whoever reads a hot row passes the dead versions before it.
 constexpr char kHot[] =
     " WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000,"
     " autovacuum_analyze_scale_factor=0.5)";
