@@ -67,6 +67,6 @@ as_server "$bin/psql" -qX -h "$folder" -U postgres -d postgres \
 trap - ERR
 # Outlives this script and its terminal; holds none of its descriptors.
 setsid bash -c '
-  while kill -0 "$1" 2>/dev/null; do sleep 0.3; done
+  while kill -0 "$1" 2>/dev/null && [ -d "$2" ]; do sleep 0.3; done
   exec "$0" --stop "$2"' "$self" "$owner" "$folder" \
   </dev/null >/dev/null 2>&1 &
