@@ -2,8 +2,8 @@
 # Installs what building and testing Skerry needs on Debian 12, from Debian's packages; silent and
 # quick where everything is there. Usage: tests/install.sh [build|test]
 set -euo pipefail
-build=(g++ cmake ninja-build pkg-config libboost1.81-dev libsqlite3-dev nlohmann-json3-dev
-       libcli11-dev libfuse3-dev python3)
+build=(g++ cmake ninja-build pkg-config libboost1.81-dev libsqlite3-dev libpq-dev
+       nlohmann-json3-dev libcli11-dev libfuse3-dev python3)
 test=(catch2 python3-pytest python3-venv python3-pip clang libclang-rt-14-dev clang-format
       sqlite3 binutils fuse3 acl attr e2fsprogs libcap2-bin fio dbench stress-ng git postgresql)
 want=("${build[@]}")

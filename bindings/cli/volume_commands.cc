@@ -28,7 +28,7 @@ int run_format(Invocation& self, const FormatOptions& options) {
   if (skerry_format(url.c_str(), option_array(settings).data()) < 0) {
     self.report.failure(skerry_last_error());
   } else if (self.verbose) {
-    self.report.note("formatted " + url);
+    self.report.note("formatted");  // the URL may hold a password
   }
   return self.status();
 }
@@ -243,9 +243,11 @@ void add_volume_commands(CommandTable& table) {
        .group = group,
        .operands = "META_URL",
        .summary = "Create a volume",
-       .details = "Examples:\n"
-                  "  skerry format sqlite:///srv/vol.db\n"
-                  "  skerry format sqlite:///srv/vol.db --storage file:///data/vol --block-size 8M",
+       .details =
+           "Examples:\n"
+           "  skerry format sqlite:///srv/vol.db\n"
+           "  skerry format sqlite:///srv/vol.db --storage file:///data/vol --block-size 8M\n"
+           "  skerry format postgres://me@db/files?schema=vol1 --storage file:///nfs/vol1",
        .declare =
            [=](CLI::App& app) {
              app.add_option("--storage", format->storage, "Where data lives, such as file:///dir")

@@ -139,10 +139,12 @@ SKERRY_API void skerry_cancel_free(skerry_cancel* cancel);
 
 /* ---------------------------------------------------------------- volumes */
 
-/** Creates a volume. `url` names its metadata: "sqlite:///abs/path/vol.db". `options` is a
- * NULL-terminated array of "key=value" strings, or NULL:
+/** Creates a volume. `url` names its metadata: "sqlite:///abs/path/vol.db", or a PostgreSQL URI
+ * ("postgres://user@host/database", or "postgresql:", with all that libpq's URIs may say) and in it
+ * "schema=NAME" (default: skerry): the schema, in that database, that is the volume's alone.
+ * `options` is a NULL-terminated array of "key=value" strings, or NULL:
  *   storage=URL      where data lives: "file:///abs/dir" (default: the folder "<db>.data" beside
- *                    the database)
+ *                    the SQLite database; with PostgreSQL it must be said)
  *   block_size=SIZE  largest object, 64K to 16M (default 4M)
  *   inline=SIZE      files up to this length live in the metadata, 0 to 64K (default 4K)
  *   durable=0|1      1: every namespace call is durable when it returns (default 0: fsync, close of
@@ -151,7 +153,7 @@ SKERRY_API void skerry_cancel_free(skerry_cancel* cancel);
  *                    them (default 60s, 5s to a day; suffixes ms, s, m)
  * SIZE takes K, M, G, T suffixes (powers of 1,024).
  * @return 0; -EEXIST (a volume is there already; nothing was changed), -EINVAL (bad URL or
- * option), -EACCES, -ENOENT (folder missing), -ENOTSUP (unknown scheme). */
+ * option), -EACCES, -ENOENT (folder or database missing), -ENOTSUP (unknown scheme). */
 SKERRY_API int skerry_format(const char* url, const char* const* options);
 
 /** Opens a volume. `options` as for skerry_format; keys:

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "meta/stores/postgres/postgres_store.h"
 #include "meta/stores/sqlite/sqlite_store.h"
 #include "object/local/local_store.h"
 
@@ -30,7 +31,12 @@ Result<std::string> path_of(std::string_view url, std::string_view scheme, const
 }
 
 Result<std::string> database_path(std::string_view url) {
-  return path_of(url, "sqlite", "sqlite:///abs/path/vol.db");
+  return path_of(url, "sqlite",
+                 "sqlite:///abs/path/vol.db or postgres://user@host/database?schema=name");
+}
+
+bool is_postgres(std::string_view url) {
+  return url.starts_with("postgres://") || url.starts_with("postgresql://");
 }
 
 Result<std::string> data_path(std::string_view url) {
@@ -53,11 +59,13 @@ Status check_folder(const std::string& path) {
 }  // namespace
 
 Result<std::unique_ptr<meta::Store>> open_metadata(std::string_view url, Clock& clock) {
+  if (is_postgres(url)) return meta::PostgresStore::open(std::string(url), {}, clock);
   SKERRY_ASSIGN(std::string path, database_path(url));
   return meta::SqliteStore::open(path, {}, clock);
 }
 
 Result<std::unique_ptr<meta::Store>> create_metadata(std::string_view url, Clock& clock) {
+  if (is_postgres(url)) return meta::PostgresStore::create(std::string(url), {}, clock);
   SKERRY_ASSIGN(std::string path, database_path(url));
   return meta::SqliteStore::create(path, {}, clock);
 }
@@ -75,8 +83,18 @@ Status check_storage_url(std::string_view url) {
 }
 
 Result<std::string> default_storage(std::string_view metadata_url) {
+  if (is_postgres(metadata_url)) {
+    return Error(EINVAL,
+                 "a volume in PostgreSQL has no default place for its data; say where it goes with "
+                 "storage (skerry format --storage file:///abs/dir), a folder that every client "
+                 "reaches under the same path");
+  }
   SKERRY_ASSIGN(std::string path, database_path(metadata_url));
   return "file://" + path + ".data";
+}
+
+std::string without_secrets(std::string_view metadata_url) {
+  return meta::PostgresStore::without_secrets(std::string(metadata_url));
 }
 
 }  // namespace skerry::capi

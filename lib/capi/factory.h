@@ -26,7 +26,10 @@ Result<std::unique_ptr<ObjectStore>> open_objects(std::string_view url, DataFold
                                                   Clock& clock);
 /// Whether open_objects() would understand the URL; touches nothing.
 Status check_storage_url(std::string_view url);
-/// Where data goes if nothing is said: "file://<path of the database>.data".
+/// Where data goes if nothing is said: "file://<path of the database>.data". EINVAL where nothing
+/// can be derived from the URL.
 Result<std::string> default_storage(std::string_view metadata_url);
+/// The URL for messages, without the password that it may hold.
+std::string without_secrets(std::string_view metadata_url);
 
 }  // namespace skerry::capi

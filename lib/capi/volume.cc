@@ -154,22 +154,23 @@ int skerry_format(const char* url, const char* const* options) {
     if (url == nullptr) return fail(EINVAL, "the URL is null", "skerry_format");
     watch_forks();
     Status formatted = format(url, options);
-    return formatted.ok() ? 0 : fail(formatted.error(), "skerry_format", url);
+    return formatted.ok() ? 0
+                          : fail(formatted.error(), "skerry_format", without_secrets(url).c_str());
   });
 }
 
 int skerry_volume_open(const char* url, const char* const* options, skerry_volume** volume) {
   constexpr const char* kCall = "skerry_volume_open";
   return guarded(kCall, [&]() -> int {
-    if (volume == nullptr) return fail(EINVAL, "the place for the volume is null", kCall, url);
+    if (volume == nullptr) return fail(EINVAL, "the place for the volume is null", kCall);
     *volume = nullptr;
     if (url == nullptr) return fail(EINVAL, "the URL is null", kCall);
     watch_forks();
     auto parsed = vfs::parse_volume_options(options);
-    if (!parsed.ok()) return fail(parsed.error(), kCall, url);
+    if (!parsed.ok()) return fail(parsed.error(), kCall, without_secrets(url).c_str());
     auto shell = std::make_unique<skerry_volume>(url, *parsed, process_credentials());
     auto state = build_volume(*shell);
-    if (!state.ok()) return fail(state.error(), kCall, url);
+    if (!state.ok()) return fail(state.error(), kCall, without_secrets(url).c_str());
     shell->state.set(std::move(state).value());
     *volume = shell.release();
     return 0;
@@ -180,7 +181,9 @@ int skerry_volume_close(skerry_volume* volume) {
   if (volume == nullptr) return 0;
   int answer = guarded("skerry_volume_close", [&]() -> int {
     Status closed = close_volume(volume);
-    return closed.ok() ? 0 : fail(closed.error(), "skerry_volume_close", volume->url.c_str());
+    return closed.ok()
+               ? 0
+               : fail(closed.error(), "skerry_volume_close", without_secrets(volume->url).c_str());
   });
   volume->release();
   return answer;

@@ -9,11 +9,13 @@
 
 #include "meta/store.h"
 #include "meta/stores/memory/memory_store.h"
+#include "meta/stores/postgres/postgres_store.h"
 #include "meta/stores/sqlite/sqlite_store.h"
+#include "support/postgres_server.h"
 
 namespace skerry::meta {
 
-enum class StoreKind { kMemory, kSqlite, kSqliteRecording };
+enum class StoreKind { kMemory, kSqlite, kSqliteRecording, kPostgres, kPostgresSerializable };
 
 inline const char* name_of(StoreKind kind) {
   switch (kind) {
@@ -21,8 +23,12 @@ inline const char* name_of(StoreKind kind) {
       return "memory";
     case StoreKind::kSqlite:
       return "sqlite";
-    default:
+    case StoreKind::kSqliteRecording:
       return "sqlite with record_requests";
+    case StoreKind::kPostgres:
+      return "postgres";
+    default:
+      return "postgres, serializable";
   }
 }
 
@@ -71,24 +77,62 @@ class StoreWorld {
       database_ = std::make_shared<MemoryDatabase>(clock);
       return;
     }
+    if (is_postgres()) {
+      create_in_postgres();
+      return;
+    }
     options_.record_requests = kind_ == StoreKind::kSqliteRecording;
     auto created = SqliteStore::create(directory_.file("volume.db"), options_, clock);
     if (!created.ok()) FAIL(created.error().message());
   }
 
+  ~StoreWorld() {
+    if (!schema_.empty()) postgres_run("DROP SCHEMA " + schema_ + " CASCADE");
+  }
+
   std::unique_ptr<Store> open() {
     if (kind_ == StoreKind::kMemory) return std::make_unique<MemoryStore>(database_);
+    if (is_postgres()) {
+      auto opened = PostgresStore::open(postgres_url(schema_), postgres_options_, clock);
+      if (!opened.ok()) FAIL(opened.error().message());
+      return std::move(opened).value();
+    }
     auto opened = SqliteStore::open(directory_.file("volume.db"), options_, clock);
     if (!opened.ok()) FAIL(opened.error().message());
     return std::move(opened).value();
   }
   bool remembers_requests() const { return kind_ != StoreKind::kSqlite; }
+  /// Its generation() stands still while nobody else commits.
+  bool knows_generation() const { return !is_postgres(); }
+
+  /// Stops the store's clock and the clients' at `now`.
+  void set_time(TimeNs now) {
+    clock.fixed_ns = now;
+    if (!is_postgres()) return;
+    postgres_run("CREATE OR REPLACE FUNCTION " + schema_ +
+                 ".now_ns() RETURNS bigint LANGUAGE sql VOLATILE AS $$ SELECT " +
+                 std::to_string(now) + "::bigint $$");
+  }
 
   ShiftedClock clock;
   OpContext ctx;
 
  private:
+  bool is_postgres() const {
+    return kind_ == StoreKind::kPostgres || kind_ == StoreKind::kPostgresSerializable;
+  }
+  void create_in_postgres() {
+    if (kind_ == StoreKind::kPostgresSerializable) {
+      postgres_options_.isolation = PostgresOptions::Isolation::kSerializable;
+    }
+    schema_ = fresh_schema();
+    auto created = PostgresStore::create(postgres_url(schema_), postgres_options_, clock);
+    if (!created.ok()) FAIL(created.error().message());
+  }
+
   StoreKind kind_;
+  std::string schema_;
+  PostgresOptions postgres_options_;
   TestDirectory directory_;
   SqliteOptions options_;
   std::shared_ptr<MemoryDatabase> database_;
@@ -178,15 +222,16 @@ inline std::vector<std::string> names_of(const RangePage& page) {
   return names;
 }
 
-#define STORE_TEST(name, tags)                                                         \
-  static void SKERRY_CONCAT(store_test_, __LINE__)(StoreWorld & world);                \
-  TEST_CASE("store: " name, tags "[meta][store]") {                                    \
-    const auto kind =                                                                  \
-        GENERATE(StoreKind::kMemory, StoreKind::kSqlite, StoreKind::kSqliteRecording); \
-    CAPTURE(name_of(kind));                                                            \
-    StoreWorld world(kind);                                                            \
-    SKERRY_CONCAT(store_test_, __LINE__)(world);                                       \
-  }                                                                                    \
+#define STORE_TEST(name, tags)                                                        \
+  static void SKERRY_CONCAT(store_test_, __LINE__)(StoreWorld & world);               \
+  TEST_CASE("store: " name, tags "[meta][store]") {                                   \
+    const auto kind =                                                                 \
+        GENERATE(StoreKind::kMemory, StoreKind::kSqlite, StoreKind::kSqliteRecording, \
+                 StoreKind::kPostgres, StoreKind::kPostgresSerializable);             \
+    CAPTURE(name_of(kind));                                                           \
+    StoreWorld world(kind);                                                           \
+    SKERRY_CONCAT(store_test_, __LINE__)(world);                                      \
+  }                                                                                   \
   static void SKERRY_CONCAT(store_test_, __LINE__)(StoreWorld & world)
 
 }  // namespace skerry::meta

@@ -6,7 +6,7 @@ namespace skerry::meta {
 
 STORE_TEST("every kind of record is stored whole", "") {
   StoreUser s(world);
-  world.clock.fixed_ns = 5555;
+  world.set_time(5555);
   EntryRecord entry = file_entry(1, std::string("a\0\xff", 3), 10, 3);
   entry.attr.type = FileType::kCharDevice;
   entry.attr.mode = 07777;
@@ -74,7 +74,7 @@ STORE_TEST("a linked entry holds inode and type alone", "") {
 
 STORE_TEST("client, orphan and garbage get the server's time and epoch", "") {
   StoreUser s(world);
-  world.clock.fixed_ns = 123456;
+  world.set_time(123456);
   s.apply({Put{ClientRecord{7, 1}}});
   CHECK(s.at<ClientRecord>(client_key(7)).heartbeat_ns == 123456);
   CHECK(s.read({}).server_time_ns == 123456);

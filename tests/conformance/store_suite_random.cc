@@ -181,11 +181,13 @@ std::vector<Record> everything(StoreUser& user) {
 }  // namespace
 
 TEST_CASE("store: random commits do the same in every store", "[meta][store]") {
-  const auto kind = GENERATE(StoreKind::kSqlite, StoreKind::kSqliteRecording);
+  const auto kind = GENERATE(StoreKind::kSqlite, StoreKind::kSqliteRecording, StoreKind::kPostgres,
+                             StoreKind::kPostgresSerializable);
   const uint32_t seed = seed_of_test();
   CAPTURE(name_of(kind), seed);
   StoreWorld reference_world(StoreKind::kMemory), world(kind);
-  reference_world.clock.fixed_ns = world.clock.fixed_ns = 1000;
+  reference_world.set_time(1000);
+  world.set_time(1000);
   StoreUser reference(reference_world), user(world);
   RandomCommits random(seed);
   int applied = 0;
@@ -229,7 +231,7 @@ STORE_TEST("random puts and deletes against a plain map", "") {
   const uint32_t seed = seed_of_test();
   CAPTURE(seed);
   StoreUser user(world);
-  world.clock.fixed_ns = 1000;
+  world.set_time(1000);
   RandomCommits random(seed);
   std::map<Key, Record> model;
   for (int i = 0; i < 1000; ++i) {

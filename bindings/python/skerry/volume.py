@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 import stat as stat_module
 import time
 import warnings
@@ -30,7 +31,13 @@ def format(url: StrPath, storage: Optional[str] = None, **options: Any) -> None:
     settings = [("storage", storage), *options.items()]
     code = _abi.library().format(_abi.encode(url), _abi.option_array(settings))
     if code < 0:
-        _abi.fail(code, url)
+        _abi.fail(code, _without_secrets(url))
+
+
+def _without_secrets(url: StrPath) -> str:
+    """The URL as an error may show it."""
+    text = re.sub(r"(?<=://)([^/?#@:]*):[^/?#]*@", r"\1@", os.fsdecode(url))
+    return re.sub(r"(?<=password=)[^&]*", "...", text)
 
 
 def _reopen(url: str, arguments: Dict[str, Any]) -> "Volume":
@@ -77,7 +84,7 @@ class Volume:
             _abi.encode(url), _abi.option_array(list(options.items())), ctypes.byref(pointer)
         )
         if code < 0:
-            _abi.fail(code, url)
+            _abi.fail(code, _without_secrets(url))
         assert pointer.value is not None
         self._handle = Handle(pointer.value, library.volume_close, "the volume is closed")
 
@@ -95,7 +102,7 @@ class Volume:
             time.sleep(0.001)
         code = self._handle.close()
         if code is not None and code < 0:
-            _abi.fail(code, self.url)
+            _abi.fail(code, _without_secrets(self.url))
 
     @property
     def closed(self) -> bool:
@@ -110,11 +117,12 @@ class Volume:
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
         if handle is not None and not handle.closed:
-            warnings.warn(f"unclosed volume {self.url!r}", ResourceWarning, source=self)
+            shown = _without_secrets(self.url)
+            warnings.warn(f"unclosed volume {shown!r}", ResourceWarning, source=self)
             handle.close()
 
     def __repr__(self) -> str:
-        return f"<skerry.Volume {self.url!r}{' [closed]' if self.closed else ''}>"
+        return f"<skerry.Volume {_without_secrets(self.url)!r}{' [closed]' if self.closed else ''}>"
 
     def __reduce__(self) -> Any:
         """Pickles as its URL and options: the copy is opened anew."""
@@ -671,7 +679,7 @@ class Volume:
             with self._handle as pointer:
                 actual = _abi.library().volume_info(pointer, self._context, buffer, size)
                 if actual < 0:
-                    _abi.fail(actual, self.url)
+                    _abi.fail(actual, _without_secrets(self.url))
             if actual < size:
                 return json.loads(buffer.value)
             size = actual * 2
@@ -684,7 +692,7 @@ class Volume:
             array = (_abi.Counter * (count + 16))()
             filled = library.counters(pointer, array, len(array))
             if filled < 0:
-                _abi.fail(filled, self.url)
+                _abi.fail(filled, _without_secrets(self.url))
         return {os.fsdecode(c.name): c.value for c in array[: min(filled, len(array))]}
 
     def sync(self) -> None:
@@ -692,7 +700,7 @@ class Volume:
         with self._handle as pointer:
             code = _abi.library().sync(pointer, self._context)
             if code < 0:
-                _abi.fail(code, self.url)
+                _abi.fail(code, _without_secrets(self.url))
 
     def compact(self, path: StrPath) -> int:
         """Rewrites the fragmented chunks of a file; returns how many."""
@@ -711,7 +719,7 @@ class Volume:
                 callbacks.progress,
                 None,
             )
-            callbacks.check(code, self.url)
+            callbacks.check(code, _without_secrets(self.url))
         return {name: getattr(result, name) for name, _ in _abi.GcResult._fields_}
 
     def fsck(
@@ -730,7 +738,7 @@ class Volume:
                 callbacks.progress,
                 None,
             )
-            callbacks.check(code, self.url)
+            callbacks.check(code, _without_secrets(self.url))
         out: Dict[str, Any] = {
             name: getattr(result, name) for name, _ in _abi.FsckResult._fields_
         }

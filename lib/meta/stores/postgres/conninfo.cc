@@ -1,0 +1,104 @@
+#include "meta/stores/postgres/conninfo.h"
+
+#include <libpq-fe.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+namespace skerry::meta::postgres {
+
+namespace {
+
+constexpr char kExample[] = "postgres://user@host/database?schema=name";
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+Result<std::string> percent_decoded(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      out += text[i];
+      continue;
+    }
+    const int high = i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
+    const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
+    if (high < 0 || low < 0) return Error(EINVAL, "the metadata URL's schema has a broken %XX");
+    out += static_cast<char>(high * 16 + low);
+    i += 2;
+  }
+  return out;
+}
+
+Status check_schema(const std::string& schema) {
+  constexpr size_t kMaxIdentifier = 63;  // PostgreSQL cuts what is longer
+  if (schema.empty() || schema.size() > kMaxIdentifier || schema.starts_with("pg_") ||
+      schema == "public" || schema == "information_schema" ||
+      schema.find('\0') != std::string::npos) {
+    return Error(EINVAL,
+                 "the schema of a volume is a name of 1 to 63 bytes of its own, not public and "
+                 "not the system's; write schema=name");
+  }
+  return {};
+}
+
+/// Takes `schema=` out of the part after the question mark.
+Status split_schema(std::string_view url, ConnInfo* info) {
+  info->schema = "skerry";
+  const size_t question = url.find('?');
+  info->uri = url.substr(0, question);
+  if (question == std::string_view::npos) return {};
+  std::string_view rest = url.substr(question + 1);
+  char separator = '?';
+  while (!rest.empty()) {
+    const size_t end = rest.find('&');
+    const std::string_view part = rest.substr(0, end);
+    rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
+    if (part.starts_with("schema=")) {
+      SKERRY_ASSIGN(info->schema, percent_decoded(part.substr(strlen("schema="))));
+      continue;
+    }
+    info->uri += separator;
+    info->uri += part;
+    separator = '&';
+  }
+  return {};
+}
+
+struct FreeOptions {
+  void operator()(PQconninfoOption* options) const { PQconninfoFree(options); }
+};
+
+}  // namespace
+
+Result<ConnInfo> parse_url(std::string_view url) {
+  ConnInfo info;
+  if (url.find('\0') != std::string_view::npos) return Error(EINVAL, "the metadata URL has a NUL");
+  SKERRY_TRY(split_schema(url, &info));
+  SKERRY_TRY(check_schema(info.schema));
+  char* reason = nullptr;
+  std::unique_ptr<PQconninfoOption, FreeOptions> options(
+      PQconninfoParse(info.uri.c_str(), &reason));
+  PQfreemem(reason);
+  if (options == nullptr) {
+    return Error(EINVAL,
+                 std::string("the metadata URL is not one that PostgreSQL understands; write ") +
+                     kExample + ", with %XX for special characters in names and passwords");
+  }
+  std::string host, port, database;
+  for (const PQconninfoOption* o = options.get(); o->keyword != nullptr; ++o) {
+    if (o->val == nullptr) continue;
+    if (strcmp(o->keyword, "host") == 0) host = o->val;
+    if (strcmp(o->keyword, "port") == 0) port = ":" + std::string(o->val);
+    if (strcmp(o->keyword, "dbname") == 0) database = o->val;
+  }
+  info.shown = "postgres://" + host + port + "/" + database + "?schema=" + info.schema;
+  return info;
+}
+
+}  // namespace skerry::meta::postgres

@@ -1,0 +1,403 @@
+#include "meta/stores/postgres/postgres_store.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <mutex>
+#include <new>
+
+#include "meta/stores/postgres/pool.h"
+#include "meta/stores/postgres/program.h"
+#include "meta/stores/postgres/read.h"
+#include "meta/stores/postgres/schema.h"
+
+namespace skerry::meta {
+
+using postgres::Answer;
+using postgres::Call;
+using postgres::Connection;
+using postgres::ConnInfo;
+using postgres::Parameters;
+using postgres::Pool;
+using postgres::Program;
+using postgres::ServerError;
+using postgres::Statements;
+
+namespace {
+
+// A serialization failure or a deadlock: some tens of others may be in the way one after another.
+constexpr unsigned kMaxAttempts = 200;
+constexpr TimeNs kFirstPauseNs = 100'000, kLongestPauseNs = 20'000'000;
+// Requests whose answers were lost and that nobody has settled yet: more than can be in flight.
+constexpr size_t kMaxUnsettled = 4096;
+constexpr uint64_t kTrimEvery = 1024;  // commits
+constexpr uint32_t kDirStatShards = 4;
+constexpr char kUniqueViolation[] = "23505";
+
+std::string text_of(const Answer& answer, size_t result) {
+  const PGresult* r = answer.results.at(result).get();
+  return PQntuples(r) == 1 ? PQgetvalue(r, 0, 0) : "";
+}
+
+enum class Found { kNothing, kOther, kVolume };
+
+/// What is in the schema. `version` is the volume's.
+Result<Found> look(const OpContext& ctx, Connection& connection, const ConnInfo& info,
+                   int* version) {
+  const std::string condition = "WHERE n.nspname=" + connection.literal(info.schema);
+  // Our table is known by name and by the type of its one column.
+  SKERRY_ASSIGN(
+      Answer answer,
+      connection.script(
+          ctx, "SELECT count(*) FROM pg_catalog.pg_namespace n " + condition +
+                   "; SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON "
+                   "n.oid=c.relnamespace " +
+                   condition +
+                   "; SELECT count(*) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON "
+                   "c.oid=a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid=c.relnamespace " +
+                   condition +
+                   " AND c.relname='skerry_layout' AND a.attname='version' AND a.atttypid=23"));
+  if (answer.error) return error_of(*answer.error, info.shown);
+  if (text_of(answer, 0) == "0") return Found::kNothing;
+  if (text_of(answer, 2) == "0") {
+    return text_of(answer, 1) == "0" ? Found::kNothing : Found::kOther;
+  }
+  SKERRY_ASSIGN(
+      answer, connection.script(
+                  ctx, "SELECT version FROM " + postgres::quoted(info.schema) + ".skerry_layout"));
+  if (answer.error) return error_of(*answer.error, info.shown);
+  const std::string said = text_of(answer, 0);
+  if (said.empty()) return Found::kOther;
+  *version = std::atoi(said.c_str());
+  return Found::kVolume;
+}
+
+Error not_ours(const ConnInfo& info) {
+  return Error(EINVAL, info.shown + ": the schema \"" + info.schema +
+                           "\" belongs to another program; name another with schema=");
+}
+
+Error exists(const ConnInfo& info) {
+  return Error(EEXIST, info.shown + " already holds a Skerry volume");
+}
+
+OpContext patient(const PostgresOptions& options, Clock& clock) {
+  OpContext ctx;
+  ctx.clock = &clock;
+  ctx.deadline_ns = clock.monotonic_ns() + options.connect_timeout_ns;
+  return ctx;
+}
+
+Status create_schema(const OpContext& ctx, Connection& connection, const ConnInfo& info) {
+  int version = 0;
+  SKERRY_ASSIGN(Found found, look(ctx, connection, info, &version));
+  if (found == Found::kVolume) return exists(info);
+  if (found == Found::kOther) return not_ours(info);
+  // One text of several statements is one transaction.
+  SKERRY_ASSIGN(Answer answer, connection.script(ctx, "CREATE SCHEMA IF NOT EXISTS " +
+                                                          postgres::quoted(info.schema) + ";\n" +
+                                                          postgres::schema_sql(info.schema)));
+  if (!answer.error) return {};
+  const ServerError& error = *answer.error;
+  if (error.sqlstate == "42P07" || error.sqlstate == "42723" ||
+      error.sqlstate == kUniqueViolation) {
+    return exists(info);  // another made it meanwhile
+  }
+  if (error.sqlstate == "42501") {
+    return Error(EACCES, info.shown + ": " + error.message +
+                             "; let the user create schemas in this database (GRANT CREATE ON "
+                             "DATABASE), or own an empty one");
+  }
+  return error_of(error, info.shown);
+}
+
+}  // namespace
+
+struct PostgresStore::Engine {
+  Engine(ConnInfo info, const Options& o, Clock& c)
+      : statements(info.schema),
+        pool(std::move(info), std::max(o.connections, 1u), o.connect_timeout_ns),
+        options(o),
+        clock(c) {}
+
+  Result<CommitResult> commit(const OpContext& ctx, const CommitRequest& request);
+  Result<Answer> send(const OpContext& ctx, const CommitRequest& request, const Program& program,
+                      bool settle);
+  Result<Answer> read(const OpContext& ctx, const std::vector<Call>& calls);
+  void pause(unsigned attempt);
+  bool is_unsettled(const RequestId& id);
+  void keep_unsettled(const RequestId& id);
+  void forget_unsettled(const RequestId& id);
+  void trim_requests(const OpContext& ctx);
+
+  const Statements statements;
+  Pool pool;
+  const Options options;
+  Clock& clock;
+  const pid_t process = getpid();
+  std::atomic<uint64_t> generation{1};
+  std::atomic<uint64_t> applied{0};
+  std::mutex mutex;
+  std::deque<RequestId> unsettled;  // guarded by mutex
+};
+
+bool PostgresStore::Engine::is_unsettled(const RequestId& id) {
+  std::lock_guard lock(mutex);
+  return std::find(unsettled.begin(), unsettled.end(), id) != unsettled.end();
+}
+
+void PostgresStore::Engine::keep_unsettled(const RequestId& id) {
+  if (id == RequestId{}) return;
+  std::lock_guard lock(mutex);
+  if (std::find(unsettled.begin(), unsettled.end(), id) != unsettled.end()) return;
+  if (unsettled.size() >= kMaxUnsettled) unsettled.pop_front();
+  unsettled.push_back(id);
+}
+
+void PostgresStore::Engine::forget_unsettled(const RequestId& id) {
+  std::lock_guard lock(mutex);
+  std::erase(unsettled, id);
+}
+
+void PostgresStore::Engine::pause(unsigned attempt) {
+  const TimeNs longest = std::min<TimeNs>(kFirstPauseNs << std::min(attempt, 10u), kLongestPauseNs);
+  const auto jitter = static_cast<TimeNs>(system_random().next() % static_cast<uint64_t>(longest));
+  clock.sleep_ns(1 + jitter);
+}
+
+Result<Answer> PostgresStore::Engine::send(const OpContext& ctx, const CommitRequest& request,
+                                           const Program& program, bool settle) {
+  // Without mutations there is nothing that could be done twice.
+  const RequestId id = request.mutations.empty() ? RequestId{} : request.request;
+  Call call{settle ? &statements.settle : &statements.commit, Parameters()
+                                                                  .number(id[0])
+                                                                  .number(id[1])
+                                                                  .number(request.session)
+                                                                  .numbers(program.numbers)
+                                                                  .byte_strings(program.bytes)};
+  std::vector<Call> calls;
+  const bool serializable = options.isolation == PostgresOptions::Isolation::kSerializable;
+  if (serializable) calls.push_back({&statements.begin_serializable, {}});
+  calls.push_back(std::move(call));
+  if (serializable) calls.push_back({&statements.end, {}});
+  SKERRY_ASSIGN(Pool::Lease connection, pool.borrow(ctx));
+  SKERRY_ASSIGN(Answer answer, connection->run(ctx, calls));
+  if (serializable && !answer.error) {
+    answer.results.erase(answer.results.begin());
+    answer.results.pop_back();
+  }
+  return answer;
+}
+
+Result<CommitResult> PostgresStore::Engine::commit(const OpContext& ctx,
+                                                   const CommitRequest& request) {
+  const bool known = request.request != RequestId{} && !request.mutations.empty();
+  bool settle = known && is_unsettled(request.request);
+  bool exact = settle;
+  for (unsigned attempt = 0;; ++attempt) {
+    const Program program = postgres::compile(request, exact);
+    Result<Answer> sent = send(ctx, request, program, settle);
+    if (!sent.ok()) {
+      if (sent.error().maybe_applied() && known) keep_unsettled(request.request);
+      return std::move(sent).error();
+    }
+    const Answer& answer = *sent;
+    CommitResult result;
+    const bool folded = program.first_folded >= 0;
+    if (answer.error) {
+      const ServerError& error = *answer.error;
+      const bool again = attempt + 1 < kMaxAttempts;
+      if (error.sqlstate.starts_with("40") && again) {
+        pause(attempt);
+      } else if (error.sqlstate == kUniqueViolation && again) {
+        // Its own request is there, or the key of an entry that another has put meanwhile.
+        if (error.constraint == "request_pkey") settle = known;
+        exact = true;
+      } else if (error.sqlstate == postgres::kUnclearConflict ||
+                 (error.sqlstate == postgres::kMutationConflict && folded)) {
+        exact = true;
+      } else if (error.sqlstate == postgres::kMutationConflict) {
+        result.failed_mutation = std::atoi(error.detail.c_str());
+        return result;
+      } else if (error.sqlstate == postgres::kFileTooLarge) {
+        return Error(EFBIG, "write would make the file larger than 2^57 bytes");
+      } else {
+        return error_of(error, pool.info().shown);
+      }
+      SKERRY_TRY(ctx.check());
+      continue;
+    }
+    const PGresult* r = answer.results.at(0).get();
+    const auto status = static_cast<int>(postgres::column_number(r, 0, 0));
+    const auto failed = static_cast<int>(postgres::column_number(r, 0, 1));
+    if (status == postgres::kExpectationFailed && folded && program.first_folded < failed) {
+      exact = true;  // an earlier one may fail as well
+      continue;
+    }
+    if (settle) forget_unsettled(request.request);
+    if (status == postgres::kSessionGone) {
+      return Error(ESTALE, pool.info().shown +
+                               ": this client's session was removed from the volume; open it "
+                               "again");
+    }
+    if (status == postgres::kExpectationFailed) {
+      result.failed_expectation = failed;
+    } else if (status == postgres::kMutationFailed) {
+      result.failed_mutation = failed;
+    } else {
+      std::vector<int64_t> outcomes;
+      result.applied = postgres::column_numbers(r, 0, 2, &outcomes) &&
+                       postgres::decode_outcomes(request, outcomes, &result.outcomes);
+      if (!result.applied) {
+        return Error(EIO, pool.info().shown + ": the request's recorded answer is of another");
+      }
+      if (known && applied.fetch_add(1) % kTrimEvery == kTrimEvery - 1) trim_requests(ctx);
+    }
+    return result;
+  }
+}
+
+/// Old answers go. What goes wrong here goes wrong for another commit again, which says so.
+void PostgresStore::Engine::trim_requests(const OpContext& ctx) {
+  Result<Pool::Lease> connection = pool.borrow(ctx);
+  if (connection.ok()) (void)(*connection)->run(ctx, {{&statements.trim, {}}}).ok();
+}
+
+Result<Answer> PostgresStore::Engine::read(const OpContext& ctx, const std::vector<Call>& calls) {
+  constexpr unsigned kAttempts = 3;  // a server that was restarted has closed every connection
+  for (unsigned attempt = 1;; ++attempt) {
+    SKERRY_ASSIGN(Pool::Lease connection, pool.borrow(ctx));
+    Result<Answer> answer = connection->run(ctx, calls);
+    if (answer.ok() && !answer->error) return answer;
+    if (answer.ok()) {
+      const bool passing = answer->error->sqlstate.starts_with("40");
+      if (!passing || attempt == kAttempts) return error_of(*answer->error, pool.info().shown);
+    } else if (attempt == kAttempts || !answer.error().retryable() || !ctx.check().ok()) {
+      return std::move(answer).error().set_maybe_applied(false);
+    }
+  }
+}
+
+PostgresStore::PostgresStore(std::unique_ptr<Engine> engine) : engine_(std::move(engine)) {}
+
+PostgresStore::~PostgresStore() {
+  // Closing an inherited connection would end the parent's session.
+  if (!usable().ok()) static_cast<void>(engine_.release());
+}
+
+Status PostgresStore::usable() const {
+  if (engine_->process == getpid()) return {};
+  return Error(EIO, "this volume was opened before fork(); the child opens it anew");
+}
+
+std::string PostgresStore::without_secrets(const std::string& url) {
+  if (!url.starts_with("postgres://") && !url.starts_with("postgresql://")) return url;
+  Result<ConnInfo> info = postgres::parse_url(url);
+  return info.ok() ? info->shown : url.substr(0, url.find("://") + 3) + "...";
+}
+
+Result<std::unique_ptr<Store>> PostgresStore::create(const std::string& url, const Options& options,
+                                                     Clock& clock) {
+  try {
+    SKERRY_ASSIGN(ConnInfo info, postgres::parse_url(url));
+    const OpContext ctx = patient(options, clock);
+    SKERRY_ASSIGN(auto connection, Connection::open(ctx, info));
+    SKERRY_TRY(create_schema(ctx, *connection, info));
+    return std::unique_ptr<Store>(
+        new PostgresStore(std::make_unique<Engine>(std::move(info), options, clock)));
+  } catch (const std::bad_alloc&) {
+    return Error(ENOMEM, "out of memory");
+  }
+}
+
+Result<std::unique_ptr<Store>> PostgresStore::open(const std::string& url, const Options& options,
+                                                   Clock& clock) {
+  try {
+    SKERRY_ASSIGN(ConnInfo info, postgres::parse_url(url));
+    const OpContext ctx = patient(options, clock);
+    SKERRY_ASSIGN(auto connection, Connection::open(ctx, info));
+    int version = 0;
+    SKERRY_ASSIGN(Found found, look(ctx, *connection, info, &version));
+    if (found == Found::kNothing) {
+      return Error(ENOENT, info.shown +
+                               " holds no volume; create one with 'skerry format', or check the "
+                               "metadata URL and its schema=");
+    }
+    if (found == Found::kOther) return not_ours(info);
+    if (version > postgres::kSchemaVersion) {
+      return Error(ENOTSUP, info.shown + " has layout " + std::to_string(version) +
+                                ", newer than " + std::to_string(postgres::kSchemaVersion) +
+                                " which this version of Skerry knows; upgrade Skerry to open it");
+    }
+    return std::unique_ptr<Store>(
+        new PostgresStore(std::make_unique<Engine>(std::move(info), options, clock)));
+  } catch (const std::bad_alloc&) {
+    return Error(ENOMEM, "out of memory");
+  }
+}
+
+std::string PostgresStore::describe() const { return engine_->pool.info().shown; }
+
+StoreCapabilities PostgresStore::capabilities() const { return {kDirStatShards, true}; }
+
+Result<ReadResult> PostgresStore::read(const OpContext& ctx, const ReadRequest& request) {
+  SKERRY_TRY(usable());
+  SKERRY_TRY(ctx.check());
+  try {
+    const postgres::ReadPlan plan(engine_->statements, request);
+    SKERRY_ASSIGN(Answer answer, engine_->read(ctx, plan.calls()));
+    return plan.result(answer);
+  } catch (const std::bad_alloc&) {
+    return Error(ENOMEM, "out of memory");
+  }
+}
+
+Result<std::vector<EntryRecord>> PostgresStore::resolve(const OpContext& ctx, Ino directory,
+                                                        const std::vector<std::string>& names) {
+  SKERRY_TRY(usable());
+  SKERRY_TRY(ctx.check());
+  if (names.empty()) return std::vector<EntryRecord>();
+  try {
+    const Call call{&engine_->statements.resolve,
+                    Parameters().number(directory).byte_strings(names)};
+    SKERRY_ASSIGN(Answer answer, engine_->read(ctx, {call}));
+    return postgres::resolved(answer.results.at(0).get());
+  } catch (const std::bad_alloc&) {
+    return Error(ENOMEM, "out of memory");
+  }
+}
+
+Result<CommitResult> PostgresStore::commit(const OpContext& ctx, CommitRequest request) {
+  SKERRY_TRY(usable());
+  SKERRY_TRY(ctx.check());
+  try {
+    return engine_->commit(ctx, request);
+  } catch (const std::bad_alloc&) {
+    return Error(ENOMEM, "out of memory");
+  }
+}
+
+Status PostgresStore::sync(const OpContext& ctx) {
+  SKERRY_TRY(usable());
+  return ctx.check();  // every commit was durable when it returned
+}
+
+uint64_t PostgresStore::generation() noexcept {
+  return engine_->generation.fetch_add(1, std::memory_order_relaxed);
+}
+
+// Nothing tells of others' commits yet, so whoever waits for one looks for itself in every slice.
+Status PostgresStore::wait_for_change(const OpContext& ctx, uint64_t, TimeNs timeout_ns) {
+  SKERRY_TRY(usable());
+  SKERRY_TRY(ctx.check());
+  TimeNs pause = std::min(timeout_ns, kWaitSliceNs);
+  if (ctx.deadline_ns != INT64_MAX) {
+    pause = std::min(pause, ctx.deadline_ns - ctx.clock->monotonic_ns());
+  }
+  if (pause > 0) ctx.clock->sleep_ns(pause);
+  return ctx.check();
+}
+
+}  // namespace skerry::meta

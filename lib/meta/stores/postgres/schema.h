@@ -1,0 +1,16 @@
+// The tables and functions of a volume, as SQL.
+#pragma once
+
+#include <string>
+
+namespace skerry::meta::postgres {
+
+/// Of the tables and functions together. A client that knows only smaller ones refuses.
+inline constexpr int kSchemaVersion = 1;
+
+/// Makes the schema's contents; the schema itself is there and empty.
+std::string schema_sql(const std::string& schema);
+/// The functions that apply a commit; see commit_function.cc. '@' stands for the schema.
+std::string commit_function_sql();
+
+}  // namespace skerry::meta::postgres
