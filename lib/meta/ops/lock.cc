@@ -54,8 +54,7 @@ Result<Lockers> look_at_lockers(const OpContext& ctx, Meta& meta, ClientId self,
     Lockers::Other other;
     other.client = std::get<ClientRecord>(std::move(*read.records[i]));
     other.locks = std::get<LockRecord>(std::move(*read.records[i + 1])).locks;
-    other.stale =
-        other.client.heartbeat_ns < read.server_time_ns - meta.format().session_expiry_ns;
+    other.stale = other.client.heartbeat_ns < read.server_time_ns - meta.format().session_expiry_ns;
     lockers.others.push_back(std::move(other));
   }
   return lockers;
