@@ -50,10 +50,11 @@ def test_fsx(mounted, fsx, tmp_path, seed, options):
 
 
 @pytest.mark.parametrize("engine", ["psync", "mmap"])
-def test_fio_with_verification(mount, engine):
+def test_fio_with_verification(mount, tmp_path, engine):
     def verified(*options):
         run("fio", "--name=verified", f"--filename={mount / 'data'}", "--size=24M",
-            f"--ioengine={engine}", "--verify=crc32c", "--verify_fatal=1", "--randseed=7", *options)
+            f"--ioengine={engine}", "--verify=crc32c", "--verify_fatal=1", "--randseed=7", *options,
+            cwd=tmp_path)  # where it leaves a file of its own
 
     verified("--rw=randwrite", "--bs=4k", "--verify_backlog=512")
     verified("--rw=write", "--bs=128k")
