@@ -3,6 +3,8 @@
 #include <bit>
 #include <cstring>
 
+#include "meta/stores/plain_rows.h"
+
 namespace skerry::meta::postgres {
 
 namespace {
@@ -149,9 +151,6 @@ bool column_record(const PGresult* r, int row, Table table, Record* out) {
   auto bytes = [&](int i) { return column_bytes(r, row, i); };
   std::vector<int64_t> numbers;
   switch (table) {
-    case Table::kVolume:
-      *out = VolumeRecord{bytes(0), bytes(1), u(2), u(3)};
-      return true;
     case Table::kEntry: {
       EntryRecord entry{u(0), bytes(1), u(2) != 0, 1, column_attributes(r, row, 3)};
       entry.version = entry.attr.version;
@@ -165,12 +164,6 @@ bool column_record(const PGresult* r, int row, Table table, Record* out) {
       *out = OrphanRecord{column_attributes(r, row, 0),
                           u(static_cast<int>(attribute_columns().size()))};
       return true;
-    case Table::kLink:
-      *out = LinkRecord{u(0), u(1), bytes(2)};
-      return true;
-    case Table::kDirStat:
-      *out = DirStatRecord{u(0), u(1), n(2), n(3), n(4)};
-      return true;
     case Table::kExtent: {
       const bool whole = column_numbers(r, row, 3, &numbers) && numbers.size() % 7 == 0;
       ExtentRecord record{u(0), u(1), u(2), extents_of(numbers)};
@@ -180,30 +173,6 @@ bool column_record(const PGresult* r, int row, Table table, Record* out) {
       *out = std::move(record);
       return whole;
     }
-    case Table::kObject:
-      *out = ObjectRecord{u(0), n(1), u(2)};
-      return true;
-    case Table::kInline:
-      *out = InlineRecord{u(0), static_cast<uint32_t>(u(1)), bytes(2)};
-      return true;
-    case Table::kSymlink:
-      *out = SymlinkRecord{u(0), bytes(1)};
-      return true;
-    case Table::kXattr:
-      *out = XattrRecord{u(0), bytes(1), bytes(2)};
-      return true;
-    case Table::kClient:
-      *out = ClientRecord{u(0), n(1), u(2), u(3), bytes(4), u(5), bytes(6)};
-      return true;
-    case Table::kPin:
-      *out = PinRecord{u(0), u(1)};
-      return true;
-    case Table::kGarbage:
-      *out = GarbageRecord{u(0), u(1)};
-      return true;
-    case Table::kUsage:
-      *out = UsageRecord{u(0), u(1), n(2), n(3)};
-      return true;
     case Table::kLock: {
       LockRecord record{u(0), u(1), {}};
       const bool whole = decode_locks(bytes(2), &record.locks);
@@ -217,8 +186,9 @@ bool column_record(const PGresult* r, int row, Table table, Record* out) {
       *out = std::move(record);
       return whole;
     }
+    default:
+      return read_plain_row(table, u, n, bytes, out);
   }
-  return false;
 }
 
 }  // namespace skerry::meta::postgres

@@ -3,6 +3,8 @@
 #include <array>
 #include <vector>
 
+#include "meta/stores/plain_rows.h"
+
 namespace skerry::meta::sqlite {
 
 namespace {
@@ -309,9 +311,6 @@ bool column_record(sqlite3_stmt* s, Table table, Record* out) {
   auto n = [s](int i) -> int64_t { return sqlite3_column_int64(s, i); };
   auto bytes = [s](int i) { return column_bytes(s, i); };
   switch (table) {
-    case Table::kVolume:
-      *out = VolumeRecord{bytes(0), bytes(1), u(2), u(3)};
-      return true;
     case Table::kEntry: {
       EntryRecord r{u(0), bytes(1), u(2) != 0, 1, column_attributes(s, 3)};
       r.version = r.attr.version;
@@ -324,42 +323,12 @@ bool column_record(sqlite3_stmt* s, Table table, Record* out) {
     case Table::kOrphan:
       *out = OrphanRecord{column_attributes(s, 0), u(kAttributeColumnCount)};
       return true;
-    case Table::kLink:
-      *out = LinkRecord{u(0), u(1), bytes(2)};
-      return true;
-    case Table::kDirStat:
-      *out = DirStatRecord{u(0), u(1), n(2), n(3), n(4)};
-      return true;
     case Table::kExtent: {
       ExtentRecord r{u(0), u(1), u(2), {}};
       bool whole = decode_extents(bytes(3), &r.extents);
       *out = std::move(r);
       return whole;
     }
-    case Table::kObject:
-      *out = ObjectRecord{u(0), n(1), u(2)};
-      return true;
-    case Table::kInline:
-      *out = InlineRecord{u(0), static_cast<uint32_t>(u(1)), bytes(2)};
-      return true;
-    case Table::kSymlink:
-      *out = SymlinkRecord{u(0), bytes(1)};
-      return true;
-    case Table::kXattr:
-      *out = XattrRecord{u(0), bytes(1), bytes(2)};
-      return true;
-    case Table::kClient:
-      *out = ClientRecord{u(0), n(1), u(2), u(3), bytes(4), u(5), bytes(6)};
-      return true;
-    case Table::kPin:
-      *out = PinRecord{u(0), u(1)};
-      return true;
-    case Table::kGarbage:
-      *out = GarbageRecord{u(0), u(1)};
-      return true;
-    case Table::kUsage:
-      *out = UsageRecord{u(0), u(1), n(2), n(3)};
-      return true;
     case Table::kLock: {
       LockRecord r{u(0), u(1), {}};
       bool whole = decode_locks(bytes(2), &r.locks);
@@ -372,8 +341,9 @@ bool column_record(sqlite3_stmt* s, Table table, Record* out) {
       *out = std::move(r);
       return whole;
     }
+    default:
+      return read_plain_row(table, u, n, bytes, out);
   }
-  return false;
 }
 
 }  // namespace skerry::meta::sqlite
