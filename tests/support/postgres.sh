@@ -9,7 +9,7 @@
 set -euo pipefail
 self=$(readlink -f "${BASH_SOURCE[0]}")
 
-newest() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1; }
+newest() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1 || true; }
 bin=$(newest)
 if [ -z "$bin" ] || [ ! -x "$bin/initdb" ]; then
   echo "no PostgreSQL server in /usr/lib/postgresql; install Debian's package postgresql" >&2
@@ -18,9 +18,9 @@ fi
 # The server refuses to run as root.
 as_server() {
   if [ "$(id -u)" = 0 ]; then
-    setpriv --reuid=postgres --regid=postgres --clear-groups --reset-env "$@"
+    setpriv --reuid=postgres --regid=postgres --clear-groups --reset-env "$@" 9>&-
   else
-    "$@"
+    "$@" 9>&-
   fi
 }
 
@@ -29,14 +29,23 @@ stop() {
   rm -rf "$1"
 }
 
+# One at a time: a watcher that wakes late must not remove the server that took its folder over.
+alone() { exec 9<"$self" && flock 9; }
+
 if [ "$1" = --stop ]; then
+  alone
+  # A third argument names the server that is meant.
+  [ $# -lt 3 ] || [ "$(cat "$2/started" 2>/dev/null)" = "$3" ] || exit 0
   stop "$2"
   exit 0
 fi
 
 folder=$1 owner=${2:-$PPID}
+alone
 stop "$folder"
 mkdir -p "$folder"
+name=$$.$(date +%s%N)
+echo "$name" >"$folder/started"
 chmod 755 "$folder"
 [ "$(id -u)" != 0 ] || chown postgres:postgres "$folder"
 cd "$folder"
@@ -67,6 +76,8 @@ as_server "$bin/psql" -qX -h "$folder" -U postgres -d postgres \
 trap - ERR
 # Outlives this script and its terminal; holds none of its descriptors.
 setsid bash -c '
-  while kill -0 "$1" 2>/dev/null && [ -d "$2" ]; do sleep 0.3; done
-  exec "$0" --stop "$2"' "$self" "$owner" "$folder" \
-  </dev/null >/dev/null 2>&1 &
+  while kill -0 "$1" 2>/dev/null && [ "$(cat "$2/started" 2>/dev/null)" = "$3" ]; do
+    sleep 0.3
+  done
+  exec "$0" --stop "$2" "$3"' "$self" "$owner" "$folder" "$name" \
+  </dev/null >/dev/null 2>&1 9>&- &
