@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import math
 import os
-import re
 import stat as stat_module
 import time
 import warnings
@@ -17,11 +15,11 @@ from typing import Sequence, Tuple, Union
 
 from . import _abi
 from ._abi import StrPath
+from ._administration import Administration, without_secrets
+from ._callbacks import Callbacks, Progress
 from ._files import RawFile, open_file, raw_of, view_of
 from ._handle import Handle
 from ._listing import Listing, ScandirIterator
-
-Progress = Callable[[str, int, int], Any]
 
 
 def format(url: StrPath, storage: Optional[str] = None, **options: Any) -> None:
@@ -31,20 +29,14 @@ def format(url: StrPath, storage: Optional[str] = None, **options: Any) -> None:
     settings = [("storage", storage), *options.items()]
     code = _abi.library().format(_abi.encode(url), _abi.option_array(settings))
     if code < 0:
-        _abi.fail(code, _without_secrets(url))
-
-
-def _without_secrets(url: StrPath) -> str:
-    """The URL as an error may show it."""
-    text = re.sub(r"(?<=://)([^/?#@:]*):[^/?#]*@", r"\1@", os.fsdecode(url))
-    return re.sub(r"(?<=password=)[^&]*", "...", text)
+        _abi.fail(code, without_secrets(url))
 
 
 def _reopen(url: str, arguments: Dict[str, Any]) -> "Volume":
     return Volume(url, **arguments)
 
 
-class Volume:
+class Volume(Administration):
     """An opened volume. Any thread may call it; a forked child may go on with it.
 
     Options are those of the C function (cache_size="1G", write_buffer, readahead, io_threads,
@@ -84,7 +76,7 @@ class Volume:
             _abi.encode(url), _abi.option_array(list(options.items())), ctypes.byref(pointer)
         )
         if code < 0:
-            _abi.fail(code, _without_secrets(url))
+            _abi.fail(code, without_secrets(url))
         assert pointer.value is not None
         self._handle = Handle(pointer.value, library.volume_close, "the volume is closed")
 
@@ -102,7 +94,7 @@ class Volume:
             time.sleep(0.001)
         code = self._handle.close()
         if code is not None and code < 0:
-            _abi.fail(code, _without_secrets(self.url))
+            _abi.fail(code, without_secrets(self.url))
 
     @property
     def closed(self) -> bool:
@@ -117,12 +109,12 @@ class Volume:
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
         if handle is not None and not handle.closed:
-            shown = _without_secrets(self.url)
+            shown = without_secrets(self.url)
             warnings.warn(f"unclosed volume {shown!r}", ResourceWarning, source=self)
             handle.close()
 
     def __repr__(self) -> str:
-        return f"<skerry.Volume {_without_secrets(self.url)!r}{' [closed]' if self.closed else ''}>"
+        return f"<skerry.Volume {without_secrets(self.url)!r}{' [closed]' if self.closed else ''}>"
 
     def __reduce__(self) -> Any:
         """Pickles as its URL and options: the copy is opened anew."""
@@ -594,7 +586,7 @@ class Volume:
                 raise OSError("Cannot call rmtree on a symbolic link")
             if not stat_module.S_ISDIR(mode):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-            with _Callbacks(progress) as callbacks, self._handle as pointer:
+            with Callbacks(progress) as callbacks, self._handle as pointer:
                 code = _abi.library().remove_tree(
                     pointer,
                     self._context,
@@ -644,106 +636,6 @@ class Volume:
             with RawFile(self, destination, "w") as to_file:
                 while self.copy_file_range(from_file, to_file, 1 << 30):
                     pass
-
-    # -- the volume as a whole
-
-    def statvfs(self, path: StrPath = "/") -> os.statvfs_result:
-        out = _abi.Statvfs()
-        with self._handle as pointer:
-            code = _abi.library().statvfs(pointer, self._context, ctypes.byref(out))
-            if code < 0:
-                _abi.fail(code, path)
-        unit = 4096
-        free = max(out.total_bytes - out.used_bytes, 0) // unit
-        free_inodes = max(out.total_inodes - out.used_inodes, 0)
-        return os.statvfs_result(
-            (
-                out.block_bytes,
-                unit,
-                out.total_bytes // unit,
-                free,
-                free,
-                out.total_inodes,
-                free_inodes,
-                free_inodes,
-                0,
-                out.name_max,
-            )
-        )
-
-    def info(self) -> Dict[str, Any]:
-        """Format, storage, UUID, features, sessions, usage."""
-        size = 16 << 10
-        while True:
-            buffer = ctypes.create_string_buffer(size)
-            with self._handle as pointer:
-                actual = _abi.library().volume_info(pointer, self._context, buffer, size)
-                if actual < 0:
-                    _abi.fail(actual, _without_secrets(self.url))
-            if actual < size:
-                return json.loads(buffer.value)
-            size = actual * 2
-
-    def counters(self) -> Dict[str, int]:
-        """What this volume has done in this process since it was opened."""
-        library = _abi.library()
-        with self._handle as pointer:
-            count = max(library.counters(pointer, None, 0), 0)
-            array = (_abi.Counter * (count + 16))()
-            filled = library.counters(pointer, array, len(array))
-            if filled < 0:
-                _abi.fail(filled, _without_secrets(self.url))
-        return {os.fsdecode(c.name): c.value for c in array[: min(filled, len(array))]}
-
-    def sync(self) -> None:
-        """Everything written and changed through this volume is durable when it returns."""
-        with self._handle as pointer:
-            code = _abi.library().sync(pointer, self._context)
-            if code < 0:
-                _abi.fail(code, _without_secrets(self.url))
-
-    def compact(self, path: StrPath) -> int:
-        """Rewrites the fragmented chunks of a file; returns how many."""
-        return self._path("compact", path)
-
-    def gc(self, *, dry_run: bool = False, progress: Optional[Progress] = None) -> Dict[str, int]:
-        """Deletes what nothing refers to. `progress(what, done, total)` may return True to stop."""
-        options = _abi.GcOptions(ctypes.sizeof(_abi.GcOptions), int(dry_run))
-        result = _abi.GcResult()
-        with _Callbacks(progress) as callbacks, self._handle as pointer:
-            code = _abi.library().gc(
-                pointer,
-                self._context,
-                ctypes.byref(options),
-                ctypes.byref(result),
-                callbacks.progress,
-                None,
-            )
-            callbacks.check(code, _without_secrets(self.url))
-        return {name: getattr(result, name) for name, _ in _abi.GcResult._fields_}
-
-    def fsck(
-        self, *, check_data: bool = False, progress: Optional[Progress] = None
-    ) -> Dict[str, Any]:
-        """Checks the volume and changes nothing. "problems" is a list of (kind, sentence)."""
-        options = _abi.FsckOptions(ctypes.sizeof(_abi.FsckOptions), int(check_data))
-        result = _abi.FsckResult()
-        with _Callbacks(progress) as callbacks, self._handle as pointer:
-            code = _abi.library().fsck(
-                pointer,
-                self._context,
-                ctypes.byref(options),
-                ctypes.byref(result),
-                callbacks.problem,
-                callbacks.progress,
-                None,
-            )
-            callbacks.check(code, _without_secrets(self.url))
-        out: Dict[str, Any] = {
-            name: getattr(result, name) for name, _ in _abi.FsckResult._fields_
-        }
-        out["problems"] = callbacks.problems
-        return out
 
     # -- inside
 
@@ -795,41 +687,6 @@ class Volume:
                 stat.rdev,
             )
         )
-
-
-class _Callbacks:
-    """Python functions as the C callbacks; what they raise comes out of check()."""
-
-    def __init__(self, progress: Optional[Progress]) -> None:
-        self._function = progress
-        self._raised: Optional[BaseException] = None
-        self.problems: List[Tuple[str, str]] = []
-        self.progress = _abi.ProgressFunction(self._on_progress)
-        self.problem = _abi.ProblemFunction(self._on_problem)
-
-    def __enter__(self) -> "_Callbacks":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        del self.progress, self.problem  # they refer to this object
-
-    def _on_progress(self, _: Any, what: bytes, done: int, total: int) -> int:
-        try:
-            if self._function is None:
-                return 0
-            return 1 if self._function(os.fsdecode(what), done, total) else 0
-        except BaseException as error:  # carried over the C frames
-            self._raised = error
-            return 1
-
-    def _on_problem(self, _: Any, kind: bytes, detail: bytes) -> None:
-        self.problems.append((os.fsdecode(kind), os.fsdecode(detail)))
-
-    def check(self, code: int, path: Any) -> None:
-        if self._raised is not None:
-            raise self._raised
-        if code < 0:
-            _abi.fail(code, path)
 
 
 def _make_context(
