@@ -34,11 +34,11 @@ inline constexpr size_t kMaxUncommittedSegments = 4096;  // of one inode
 
 /// Where a flush keeps what it has done so far, in case it is tried again.
 struct FlushProgress {
-  std::shared_ptr<Slice> base;   // the inline bytes the file had, stored as a slice
-  uint64_t base_version = 0;     // of the file those bytes belong to
-  bool maybe_committed = false;  // an answer was lost: look before trying again
-  uint64_t inline_version = 0;   // of an inline commit whose answer was lost
-  std::string inline_bytes;      // what it wrote
+  std::shared_ptr<Slice> base;  // the inline bytes the file had, stored as a slice
+  uint64_t base_version = 0;    // of the file those bytes belong to
+  /// The batch's commit, where its answer was lost: nothing else is sent before it is settled.
+  std::optional<meta::CommitRequest> lost;
+  bool lost_inline = false;  // it was commit_inline()'s
 };
 
 struct OpenInode::State {
@@ -102,7 +102,8 @@ struct OpenInode::State {
   // ---- writing, mutex held (writer.cc)
   /// Positions of appends are not known before their commit, so both kinds never wait together.
   bool holds_other_kind(bool append) const;
-  void drop_slices(const std::vector<std::shared_ptr<Slice>>& slices);
+  /// `in_doubt`: a commit that refers to them may have been applied, so that gc must look.
+  void drop_slices(const std::vector<std::shared_ptr<Slice>>& slices, bool in_doubt = false);
   void end_batch(OpenInode& inode);
   void drop_batch(OpenInode& inode, const Error& error);
   bool batch_is_doomed() const { return !batch.empty() && batch_serial <= doomed_serial; }

@@ -202,6 +202,7 @@ Result<bool> write_inline_group(const OpContext& ctx, meta::Meta& meta,
   const TimeNs now = meta.now_ns();
   std::vector<meta::Expectation> expectations;
   std::vector<meta::Mutation> mutations;
+  const meta::ClientId usage_client = meta.usage_client();
   for (const auto& [attr, bytes] : files) {
     expectations.emplace_back(meta::ExpectAttributes{attr.ino, attr.version});
     expectations.emplace_back(meta::ExpectEmpty{meta::Table::kExtent, attr.ino});
@@ -213,7 +214,7 @@ Result<bool> write_inline_group(const OpContext& ctx, meta::Meta& meta,
     patch.max_mtime_ns = patch.max_ctime_ns = now;
     patch.set_flags = meta::kFlagInline;
     patch.clear_flags = meta::kFlagCapability;
-    patch.usage_client = meta.client();
+    patch.usage_client = usage_client;
     mutations.push_back(patch);
   }
   SKERRY_ASSIGN(meta::CommitResult result,

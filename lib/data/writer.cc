@@ -143,11 +143,11 @@ bool OpenInode::State::holds_other_kind(bool append) const {
 
 // ---- storing slices
 
-void OpenInode::State::drop_slices(const std::vector<SlicePtr>& slices) {
+void OpenInode::State::drop_slices(const std::vector<SlicePtr>& slices, bool in_doubt) {
   constexpr size_t kMaxSurplus = 65536;  // beyond, gc finds them
   for (const SlicePtr& slice : slices) {
     if (slice->state == Slice::State::kStored) {
-      if (surplus.size() < kMaxSurplus) surplus.push_back(slice->extent.object);
+      if (!in_doubt && surplus.size() < kMaxSurplus) surplus.push_back(slice->extent.object);
     } else if (slice->state != Slice::State::kStoring) {
       slice->buffer.clear();
     }
@@ -377,8 +377,9 @@ void OpenInode::State::drop_batch(OpenInode& inode, const Error& error) {
     slice.abandoned = true;
     slices.push_back(segment.slice);
   }
-  drop_slices(slices);
-  if (progress.base != nullptr) drop_slices({progress.base});
+  const bool in_doubt = progress.lost.has_value();
+  drop_slices(slices, in_doubt);
+  if (progress.base != nullptr) drop_slices({progress.base}, in_doubt);
   drops.fetch_add(1, std::memory_order_release);
   drop_error = error;
   end_batch(inode);
@@ -510,14 +511,11 @@ Status OpenInode::commit_inline(const OpContext& ctx, const FileSnapshot& known,
   }
   OpContext bound_ctx = ctx;
   bound_ctx.session = state.batch_session;
-  Result<meta::DataWritten> written = meta::write_inline(
-      bound_ctx, store_.meta, ino_, known.attr.version, bytes, state.batch.clear_mode, durability);
+  Result<meta::DataWritten> written =
+      meta::write_inline(bound_ctx, store_.meta, ino_, known.attr.version, bytes,
+                         state.batch.clear_mode, durability, &state.progress.lost);
   if (!written.ok()) {
-    if (written.error().maybe_applied()) {
-      state.progress.maybe_committed = true;
-      state.progress.inline_version = known.attr.version;
-      state.progress.inline_bytes = std::move(bytes);
-    }
+    state.progress.lost_inline = true;
     return std::move(written).error();
   }
   auto snapshot = std::make_shared<FileSnapshot>(known);
@@ -529,12 +527,7 @@ Status OpenInode::commit_inline(const OpContext& ctx, const FileSnapshot& known,
   snapshot->chunks.clear();
   snapshot->count_bytes();
   std::unique_lock lock(state.mutex);
-  std::vector<SlicePtr> slices;
-  for (const auto& [at, segment] : state.batch.segments()) {
-    segment.slice->abandoned = true;
-    slices.push_back(segment.slice);
-  }
-  state.drop_slices(slices);
+  abandon_slices();
   state.own_version = std::max(state.own_version, written->version);
   state.follow(written->version);
   if (state.current == nullptr || state.current->attr.version < written->version) {
@@ -675,11 +668,11 @@ Status OpenInode::commit_extents(const OpContext& ctx, const FileSnapshot* known
   }
   const std::vector<std::pair<meta::ObjectId, int64_t>> references(uses.begin(), uses.end());
   Result<std::vector<Result<meta::DataWritten>>> results =
-      meta::write_data(ctx, store_.meta, {write}, durability, references, session);
+      meta::write_data(ctx, store_.meta, {write}, durability, references, session, &progress.lost);
   Result<meta::DataWritten> written =
       results.ok() ? std::move(results->at(0)) : std::move(results).error();
   if (!written.ok()) {
-    progress.maybe_committed = written.error().maybe_applied();
+    progress.lost_inline = false;
     return std::move(written).error();
   }
 
@@ -694,50 +687,33 @@ Status OpenInode::commit_extents(const OpContext& ctx, const FileSnapshot* known
   return {};
 }
 
-/// An earlier flush sent a commit and got no answer. If it was applied, sending the batch again
-/// would append twice, or refer twice to objects that are counted once.
+/// The batch went into the metadata: its slices need no objects. Under the mutex.
+void OpenInode::abandon_slices() {
+  std::vector<SlicePtr> slices;
+  for (const auto& [at, segment] : state_->batch.segments()) {
+    segment.slice->abandoned = true;
+    slices.push_back(segment.slice);
+  }
+  state_->drop_slices(slices);
+}
+
+/// An earlier flush sent a commit and got no answer. Whether it was applied cannot be seen in the
+/// file, which others may have changed since: the store is asked, before anything else is sent.
 Status OpenInode::settle_lost_answer(const OpContext& ctx, bool* committed) {
   State& state = *state_;
   FlushProgress& progress = state.progress;
-  if (!progress.maybe_committed) return {};
-  // The cache does not know of a commit that was not answered.
-  store_.meta.cache().forget_attributes(ino_);
+  if (!progress.lost) return {};
+  Result<meta::CommitResult> settled = store_.meta.settle(ctx, *progress.lost);
   state.invalidate();
-  if (!progress.inline_bytes.empty()) {
-    SKERRY_ASSIGN(SnapshotPtr now, state.validated(ctx, ino_, 0, 0));
-    *committed = now->attr.version > progress.inline_version && now->is_inline &&
-                 now->inline_bytes.starts_with(progress.inline_bytes);
-  } else {
-    const Slice* slice = nullptr;
-    uint64_t first_chunk = 0;
-    {
-      std::lock_guard lock(state.mutex);
-      slice = state.batch.segments().begin()->second.slice.get();
-      first_chunk = state.batch.append ? 0 : state.batch.begin() / meta::kChunkSize;
-    }
-    const meta::ObjectId object = slice->extent.object;
-    const bool append = state.batch.append;
-    std::optional<uint64_t> chunk = first_chunk;
-    while (object != 0 && !*committed) {
-      if (append) {
-        SKERRY_ASSIGN(chunk, store_.next_chunk(ctx, ino_, *chunk));
-        if (!chunk) break;
-      }
-      SKERRY_ASSIGN(meta::FileData data, meta::load_file(ctx, store_.meta, ino_, *chunk, *chunk));
-      for (const auto& record : data.extents) {
-        for (const Extent& extent : record.extents) *committed |= extent.object == object;
-      }
-      if (!append) break;
-      ++*chunk;
-    }
-  }
-  progress.maybe_committed = false;
-  progress.inline_bytes.clear();
-  if (!*committed) return {};
-  store_.meta.cache().forget_attributes(ino_);
-  SKERRY_ASSIGN(meta::Attributes attr, meta::get_attributes(ctx, store_.meta, ino_));
-  state.invalidate_at(attr.version);
+  if (!settled.ok() && settled.error().code() != ESTALE) return std::move(settled).error();
+  progress.lost.reset();
+  if (!settled.ok() || !settled->applied) return {};
+  const uint64_t version =
+      progress.lost_inline ? settled->outcomes.back().version : settled->outcomes.front().version;
+  *committed = true;
+  state.invalidate_at(version);
   std::lock_guard lock(state.mutex);
+  if (progress.lost_inline) abandon_slices();
   state.unsynced = true;
   state.end_batch(*this);
   return {};

@@ -21,14 +21,12 @@ uint64_t number_of(const std::optional<Record>& record) {
 /// One commit with as many attempts as lost answers and passing failures need, all under one
 /// request id. An error says maybe_applied() if any attempt may have been applied.
 Result<CommitResult> commit_with_retries(const OpContext& ctx, Store& store, Clock& clock,
-                                         Random& random, CommitRequest request) {
-  request.request = {random.next(), random.next()};
+                                         Random& random, const CommitRequest& request) {
   TimeNs pause = kFirstPauseNs;
   bool maybe_applied = false;
   for (unsigned attempt = 1;; ++attempt) {
     const bool last = attempt == kCommitAttempts;
-    Result<CommitResult> result =
-        last ? store.commit(ctx, std::move(request)) : store.commit(ctx, request);
+    Result<CommitResult> result = store.commit(ctx, request);
     if (result.ok()) return result;
     Error& error = result.error();
     maybe_applied = maybe_applied || error.maybe_applied();
@@ -48,6 +46,7 @@ Meta::Meta(std::shared_ptr<Store> store, VolumeFormat format, MetaOptions option
     : store_(std::move(store)),
       format_(std::move(format)),
       options_(std::move(options)),
+      usage_parts_(std::max(store_->capabilities().usage_parts, 1u)),
       keeps_file_flags_(std::ranges::find(format_.read_only_compatible, kFeatureFileFlags) !=
                         format_.read_only_compatible.end()),
       clock_(clock),
@@ -79,9 +78,10 @@ Status Meta::register_session(const OpContext& ctx) {
   auto commit_unbound = [&](std::vector<Expectation> expectations,
                             std::vector<Mutation> mutations) {
     CommitRequest commit;
+    commit.request = {random_.next(), random_.next()};
     commit.expectations = std::move(expectations);
     commit.mutations = std::move(mutations);
-    return commit_with_retries(ctx, *store_, clock_, random_, std::move(commit));
+    return commit_with_retries(ctx, *store_, clock_, random_, commit);
   };
   ClientRecord record;
   while (record.id == 0) {  // a counter that starts at 0 gives 0 once
@@ -111,14 +111,20 @@ Status Meta::close(const OpContext& ctx) {
   const ClientId id = client();
   if (id == 0) return {};
   ReadRequest request;
-  request.keys = {usage_key(0, id)};
+  for (uint32_t part = 0; part < usage_parts_; ++part) {
+    request.keys.push_back(usage_key(0, usage_part(id, part)));
+  }
   SKERRY_ASSIGN(ReadResult seen, store_->read(ctx, request));
   std::vector<Mutation> mutations;
-  if (seen.records[0]) {
-    const auto& usage = std::get<UsageRecord>(*seen.records[0]);
-    mutations.push_back(AddUsage{0, 0, usage.bytes, usage.inodes});
-    mutations.push_back(Delete{usage_key(0, id)});
+  AddUsage sum;
+  for (const std::optional<Record>& record : seen.records) {
+    if (!record) continue;
+    const auto& usage = std::get<UsageRecord>(*record);
+    sum.bytes += usage.bytes;
+    sum.inodes += usage.inodes;
+    mutations.push_back(Delete{usage_key(0, usage.client)});
   }
+  if (!mutations.empty()) mutations.push_back(sum);
   add_session_removal(id, &mutations);
   Result<CommitResult> done = commit(ctx, {}, std::move(mutations));
   // ESTALE: somebody removed this session and has folded its usage already.
@@ -166,17 +172,26 @@ Result<ObjectId> Meta::next_object(const OpContext& ctx) {
 
 Result<CommitResult> Meta::commit(const OpContext& ctx, std::vector<Expectation> expectations,
                                   std::vector<Mutation> mutations, Durability durability,
-                                  ClientId session) {
+                                  ClientId session, std::optional<CommitRequest>* lost) {
   CommitRequest request;
+  request.request = {random_.next(), random_.next()};
   request.session = session != 0 ? session : ctx.session != 0 ? ctx.session : client();
   request.expectations = std::move(expectations);
   request.mutations = std::move(mutations);
   request.durability =
       options_.durable || format_.durable_metadata ? Durability::kDurable : durability;
-  Result<CommitResult> result =
-      commit_with_retries(ctx, *store_, clock_, random_, std::move(request));
-  // The generation does not tell of own commits, so nothing cached is known to be current.
-  if (!result.ok() && result.error().maybe_applied()) cache_->clear();
+  Result<CommitResult> result = commit_with_retries(ctx, *store_, clock_, random_, request);
+  if (!result.ok() && result.error().maybe_applied()) {
+    // The generation does not tell of own commits, so nothing cached is known to be current.
+    cache_->clear();
+    if (lost != nullptr) *lost = std::move(request);
+  }
+  return result;
+}
+
+Result<CommitResult> Meta::settle(const OpContext& ctx, const CommitRequest& lost) {
+  Result<CommitResult> result = commit_with_retries(ctx, *store_, clock_, random_, lost);
+  cache_->clear();
   return result;
 }
 

@@ -91,6 +91,12 @@ class Meta {
   ClientId client() const { return client_.load(std::memory_order_acquire); }
   /// Objects of the current session have ids from here on.
   ObjectId first_object() const { return first_object_.load(std::memory_order_acquire); }
+  /// In turn, for what is spread over several records lest commits wait for each other.
+  uint64_t next_turn() { return turn_.fetch_add(1, std::memory_order_relaxed); }
+  /// Whose usage record a commit adds to; asked once a commit.
+  ClientId usage_client() {
+    return usage_parts_ == 1 ? client() : usage_part(client(), next_turn() % usage_parts_);
+  }
   TimeNs now_ns() { return clock_.now_ns(); }
   /// The volume has kFeatureFileFlags.
   bool keeps_file_flags() const { return keeps_file_flags_; }
@@ -103,9 +109,16 @@ class Meta {
   /// request id until the deadline. Every mutation of an opened volume goes through here.
   /// `session`: the one that what is committed belongs to (the ids of stored objects do); ESTALE if
   /// it is gone, also when this client has a new one by then. 0: the context's, else the current.
+  /// `lost`: where an error says maybe_applied(), gets what settle() takes.
   Result<CommitResult> commit(const OpContext& ctx, std::vector<Expectation> expectations,
                               std::vector<Mutation> mutations,
-                              Durability durability = Durability::kVisible, ClientId session = 0);
+                              Durability durability = Durability::kVisible, ClientId session = 0,
+                              std::optional<CommitRequest>* lost = nullptr);
+
+  /// Finds out what became of a commit whose answer was lost, by sending it once more as it was:
+  /// it is applied (then or now), or it is not and never will be, which ESTALE says too. After any
+  /// other error it is open still.
+  Result<CommitResult> settle(const OpContext& ctx, const CommitRequest& lost);
 
   // ---- open files (what this client must keep from being reclaimed)
   void note_open(Ino ino);
@@ -144,7 +157,9 @@ class Meta {
   std::shared_ptr<Store> store_;
   VolumeFormat format_;
   MetaOptions options_;
+  const uint32_t usage_parts_;
   const bool keeps_file_flags_;
+  std::atomic<uint64_t> turn_{0};
   Clock& clock_;
   Random& random_;
   std::unique_ptr<MetadataCache> cache_;

@@ -149,15 +149,16 @@ struct DataWrite {
   TimeNs mtime_ns = 0;      // 0: now
 };
 /// One commit for all; result[i] is the outcome of writes[i] (each file's success is its own).
-/// `session`: as Meta::commit; the one under which the objects of the pieces got their ids.
+/// `session`, `lost`: as Meta::commit; the one under which the objects of the pieces got their ids.
 Result<std::vector<Result<DataWritten>>> write_data(
     const OpContext& ctx, Meta& meta, const std::vector<DataWrite>& writes, Durability durability,
-    const std::vector<std::pair<ObjectId, int64_t>>& new_references = {}, ClientId session = 0);
+    const std::vector<std::pair<ObjectId, int64_t>>& new_references = {}, ClientId session = 0,
+    std::optional<CommitRequest>* lost = nullptr);
 /// Replaces a small file's whole contents in the metadata; EAGAIN unless the file is at `version`
 /// and has no extents (is empty or inline).
 Result<DataWritten> write_inline(const OpContext& ctx, Meta& meta, Ino ino, uint64_t version,
-                                 std::string_view bytes, uint32_t clear_mode,
-                                 Durability durability);
+                                 std::string_view bytes, uint32_t clear_mode, Durability durability,
+                                 std::optional<CommitRequest>* lost = nullptr);
 /// ftruncate(2): drops extents beyond (their objects become garbage), zero-fills when growing
 /// later. EFBIG above kMaxFileSize. Returns the attributes after.
 /// `only_grow`: a file that is (or meanwhile became) as long is left as it is.

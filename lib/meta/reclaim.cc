@@ -222,14 +222,13 @@ Status Reclaim::remove_sessions(std::span<const ClientId> stale) {
 /// this loses nothing; a later step folds it.
 Status Reclaim::fold_usage() {
   std::vector<UsageRecord> candidates;
-  SKERRY_TRY(scan_table<UsageRecord>(ctx_, store_, whole_table(Table::kUsage),
-                                     [&](UsageRecord& usage) -> Status {
-                                       if (usage.client == 0 || live_.contains(usage.client))
-                                         return {};
-                                       candidates.push_back(usage);
-                                       if (candidates.size() < kSessionsPerCommit) return {};
-                                       return fold_page(std::exchange(candidates, {}));
-                                     }));
+  SKERRY_TRY(scan_table<UsageRecord>(
+      ctx_, store_, whole_table(Table::kUsage), [&](UsageRecord& usage) -> Status {
+        if (usage.client == 0 || live_.contains(usage_owner(usage.client))) return {};
+        candidates.push_back(usage);
+        if (candidates.size() < kSessionsPerCommit) return {};
+        return fold_page(std::exchange(candidates, {}));
+      }));
   return candidates.empty() ? Status() : fold_page(candidates);
 }
 
@@ -239,7 +238,7 @@ Status Reclaim::fold_page(const std::vector<UsageRecord>& candidates) {
   if (!result_.elected) return {};
   ReadRequest request;
   for (const UsageRecord& usage : candidates) {
-    request.keys.push_back(client_key(usage.client));
+    request.keys.push_back(client_key(usage_owner(usage.client)));
     request.keys.push_back(usage_key(usage.scope, usage.client));
   }
   SKERRY_ASSIGN(ReadResult read, store_.read(ctx_, request));

@@ -242,14 +242,22 @@ struct GarbageRecord {
 };
 inline constexpr uint64_t kCurrentEpoch = INT64_MAX;
 
-/// Exact use of the volume, in parts that one client each changes; their sum is what counts.
+/// Exact use of the volume, in parts that one client each changes; their sum is what counts. On
+/// some stores a client has several, so that its own commits do not wait for each other.
 struct UsageRecord {
-  uint64_t scope = 0;  // 0: the volume
-  ClientId client = 0;
-  int64_t bytes = 0;  // lengths of regular files
+  uint64_t scope = 0;   // 0: the volume
+  ClientId client = 0;  // usage_part()
+  int64_t bytes = 0;    // lengths of regular files
   int64_t inodes = 0;
   friend bool operator==(const UsageRecord&, const UsageRecord&) = default;
 };
+inline constexpr unsigned kUsagePartShift = 48;
+constexpr ClientId usage_part(ClientId client, uint64_t part) {
+  return client | part << kUsagePartShift;
+}
+constexpr ClientId usage_owner(ClientId part) {
+  return part & ((ClientId{1} << kUsagePartShift) - 1);
+}
 
 enum class LockKind : uint8_t {
   kRecord = 1,  // fcntl(2): byte ranges

@@ -232,6 +232,7 @@ struct CommitResult {
 
 struct StoreCapabilities {
   uint32_t dirstat_shards = 1;  // how many dirstat records a new directory should get
+  uint32_t usage_parts = 1;     // how many usage records a client should spread its commits over
   bool multi_host = false;      // may be shared between machines
 };
 

@@ -44,7 +44,7 @@ class SimStore final : public meta::Store {
   SimStore(World& world, Incarnation& self, bool knows_generation);
 
   std::string describe() const override { return "simulated:"; }
-  meta::StoreCapabilities capabilities() const override { return {}; }
+  meta::StoreCapabilities capabilities() const override { return {2, 3, false}; }
   Result<meta::ReadResult> read(const OpContext& ctx, const meta::ReadRequest& request) override;
   Result<meta::CommitResult> commit(const OpContext& ctx, meta::CommitRequest request) override;
   Status sync(const OpContext& ctx) override;

@@ -241,43 +241,103 @@ TEST_CASE("writer: the n-th object call fails", "[writer][fault]") {
   FAIL("never ran without a fault");
 }
 
+namespace {
+
+/// A volume with a file whose last write was committed, or not, and nobody was told.
+struct LostWrite {
+  LostWrite(size_t size, bool applied) {
+    a->append(*inode, before);
+    a->flush(*inode);
+    written = random_bytes(size, 2);
+    a->append(*inode, written);
+    // The answers of this commit and of all its repetitions are lost.
+    a->client->store->on_commit = [this, applied](const meta::CommitRequest& request) -> Status {
+      bool data_commit = false;
+      for (const auto& mutation : request.mutations) {
+        data_commit |= std::holds_alternative<meta::WriteData>(mutation) ||
+                       std::holds_alternative<meta::Patch>(mutation);
+      }
+      if (!data_commit || (lost && lost->request != request.request)) return {};
+      if (!lost && applied) REQUIRE(behind.commit(a->ctx, request)->applied);
+      lost = request;
+      return Error(ETIMEDOUT, "no answer").set_retryable().set_maybe_applied();
+    };
+    CHECK_FALSE(inode->flush(a->ctx, Durability::kVisible).ok());
+    REQUIRE(lost);
+    a->client->store->on_commit = nullptr;
+  }
+
+  FileVolume volume;
+  std::unique_ptr<FileClient> a = volume.open();
+  std::shared_ptr<OpenInode> inode = a->files->open(a->create("f"));
+  const Bytes before = random_bytes(50, 1);
+  Bytes written;
+  meta::MemoryStore behind{volume.volume.database};
+  std::optional<meta::CommitRequest> lost;
+};
+
+}  // namespace
+
 TEST_CASE("writer: a commit whose answer was lost is not made twice", "[writer][fault]") {
   const size_t size = GENERATE(100, 200'000);
   const bool applied = GENERATE(true, false);
-  FileVolume volume;
-  auto a = volume.open();
-  auto inode = a->files->open(a->create("f"));
-  Bytes model = random_bytes(50, 1);
-  a->append(*inode, model);
-  a->flush(*inode);
-  const Bytes data = random_bytes(size, 2);
-  a->append(*inode, data);
-  // The answers of this commit and of all its repetitions are lost.
-  meta::MemoryStore behind(volume.volume.database);
-  std::optional<meta::RequestId> lost;
-  bool done = false;
-  a->client->store->on_commit = [&](const meta::CommitRequest& request) -> Status {
-    bool data_commit = false;
-    for (const auto& mutation : request.mutations) {
-      data_commit |= std::holds_alternative<meta::WriteData>(mutation) ||
-                     std::holds_alternative<meta::Patch>(mutation);
+  LostWrite w(size, applied);
+  Bytes model = w.before;
+  SECTION("the next flush settles it") {}
+  SECTION("the flushes after it fail as well, in each call they make") {
+    for (int nth = 0; nth < 8; ++nth) {
+      int left = nth;
+      auto fail = [&left](const auto&) -> Status {
+        return left-- == 0 ? Status(Error(EIO, "planted")) : Status();
+      };
+      w.a->client->store->on_commit = fail;
+      w.a->client->store->on_read = fail;
+      (void)w.inode->flush(w.a->ctx, Durability::kVisible).ok();
     }
-    if (!data_commit || (lost && *lost != request.request)) return {};
-    lost = request.request;
-    if (applied && !done) {
-      done = true;
-      REQUIRE(behind.commit(a->ctx, request)->applied);
-    }
-    return Error(ETIMEDOUT, "no answer").set_retryable().set_maybe_applied();
-  };
-  CHECK_FALSE(inode->flush(a->ctx, Durability::kVisible).ok());
-  a->client->store->on_commit = nullptr;
-  a->flush(*inode);
-  model.insert(model.end(), data.begin(), data.end());
-  CHECK(a->read(*inode, 0, 1 << 20) == model);
-  auto b = volume.open();
-  CHECK(b->read(*b->files->open(inode->ino()), 0, 1 << 20) == model);
-  volume.check(*b);
+    w.a->client->store->on_commit = nullptr;
+    w.a->client->store->on_read = nullptr;
+  }
+  SECTION("it arrives once more later") {
+    w.a->flush(*w.inode);
+    (void)w.behind.commit(w.a->ctx, *w.lost).ok();
+  }
+  w.a->flush(*w.inode);
+  model.insert(model.end(), w.written.begin(), w.written.end());
+  CHECK(w.a->read(*w.inode, 0, 1 << 20) == model);
+  auto b = w.volume.open();
+  CHECK(b->read(*b->files->open(w.inode->ino()), 0, 1 << 20) == model);
+  w.volume.check(*b);
+}
+
+TEST_CASE("writer: a commit whose answer was lost is settled though others cut the file since",
+          "[writer][fault]") {
+  const size_t size = GENERATE(100, 200'000);
+  const bool applied = GENERATE(true, false);
+  LostWrite w(size, applied);
+  auto b = w.volume.open();
+  auto theirs = b->files->open(w.inode->ino());
+  REQUIRE(theirs->truncate(b->ctx, 0, 0).ok());
+  w.a->flush(*w.inode);
+  // What was applied was cut off; what was not is appended now.
+  const Bytes model = applied ? Bytes() : w.written;
+  CHECK(w.a->read(*w.inode, 0, 1 << 20) == model);
+  CHECK(b->read(*b->files->open(w.inode->ino()), 0, 1 << 20) == model);
+  w.volume.check(*b);
+}
+
+TEST_CASE("writer: what is dropped in doubt keeps its objects", "[writer][fault]") {
+  const size_t size = 200'000;
+  const bool applied = GENERATE(true, false);
+  LostWrite w(size, applied);
+  w.inode->lose(Error(EIO, "dropped"));
+  Bytes model = w.before;
+  if (applied) model.insert(model.end(), w.written.begin(), w.written.end());
+  auto b = w.volume.open();
+  CHECK(b->read(*b->files->open(w.inode->ino()), 0, 1 << 20) == model);
+  // Whether a count is too high, only a scan can tell.
+  REQUIRE(meta::repair_references(b->ctx, b->meta(), UINT64_MAX).ok());
+  w.volume.check(*b);
+  CHECK(b->read(*b->files->open(w.inode->ino()), 0, 1 << 20) == model);
 }
 
 TEST_CASE("writer: a deadline ends the wait for room", "[writer]") {

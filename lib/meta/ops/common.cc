@@ -152,7 +152,7 @@ void Change::touch(const Attributes& dir, TimeNs now, int64_t entries, int64_t s
     add.mtime_ns = std::max(add.mtime_ns, now);
     return;
   }
-  const uint64_t shard = dir.shards == 0 ? 0 : meta_.client() % dir.shards;
+  const uint64_t shard = dir.shards <= 1 ? 0 : meta_.next_turn() % dir.shards;
   directories_.push_back(AddDirStat{dir.ino, shard, now, subdirs, entries});
 }
 
@@ -164,7 +164,7 @@ Result<CommitResult> Change::commit(const OpContext& ctx, Durability durability,
             [](const AddDirStat& a, const AddDirStat& b) { return a.ino < b.ino; });
   for (const AddDirStat& add : directories_) mutations_.push_back(add);
   if (bytes_ != 0 || inodes_ != 0) {
-    mutations_.push_back(AddUsage{0, meta_.client(), bytes_, inodes_});
+    mutations_.push_back(AddUsage{0, meta_.usage_client(), bytes_, inodes_});
   }
   return meta_.commit(ctx, std::move(expectations_), std::move(mutations_), durability, session);
 }

@@ -61,7 +61,7 @@ Result<DataWritten> copy_batch(const OpContext& ctx, Meta& meta, Ino from, uint6
     write.pieces = visible_pieces(source.extents, from_offset, length);
     write.mtime_ns = meta.now_ns();
     write.clear_mode = clear_mode;
-    write.usage_client = meta.client();
+    write.usage_client = meta.usage_client();
     std::map<ObjectId, int64_t> added;
     for (const Extent& piece : write.pieces) {
       if (piece.object != 0) ++added[piece.object];

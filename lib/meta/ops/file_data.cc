@@ -90,10 +90,12 @@ namespace {
 class WriteBatch {
  public:
   WriteBatch(Meta& meta, const std::vector<DataWrite>& writes,
-             const std::vector<std::pair<ObjectId, int64_t>>& new_references, ClientId session)
+             const std::vector<std::pair<ObjectId, int64_t>>& new_references, ClientId session,
+             std::optional<CommitRequest>* lost)
       : meta_(meta),
         writes_(writes),
         session_(session),
+        lost_(lost),
         now_(meta.now_ns()),
         results_(writes.size()) {
     for (const auto& [object, delta] : new_references) references_[object] += delta;
@@ -187,6 +189,7 @@ class WriteBatch {
     std::vector<Mutation> mutations;
     expectation_owner_.clear();
     mutation_owner_.clear();
+    const ClientId usage_client = meta_.usage_client();
     for (size_t i : pending_) {
       const DataWrite& write = writes_[i];
       if (write.replace_inline_version) {
@@ -203,14 +206,15 @@ class WriteBatch {
       data.pieces = write.pieces;
       data.mtime_ns = mtime_of(write);
       data.clear_mode = write.clear_mode;
-      data.usage_client = meta_.client();
+      data.usage_client = usage_client;
       mutations.push_back(std::move(data));
       mutation_owner_.push_back(i);
     }
     for (const auto& [object, delta] : references_) {
       if (delta != 0) mutations.push_back(AddObjectReferences{object, delta});
     }
-    return meta_.commit(ctx, std::move(expectations), std::move(mutations), durability, session_);
+    return meta_.commit(ctx, std::move(expectations), std::move(mutations), durability, session_,
+                        lost_);
   }
 
   void finish(const CommitResult& result) {
@@ -233,6 +237,7 @@ class WriteBatch {
   Meta& meta_;
   const std::vector<DataWrite>& writes_;
   const ClientId session_;
+  std::optional<CommitRequest>* const lost_;
   const TimeNs now_;
   std::vector<std::optional<Result<DataWritten>>> results_;
   std::map<ObjectId, int64_t> references_;
@@ -245,13 +250,14 @@ class WriteBatch {
 
 Result<std::vector<Result<DataWritten>>> write_data(
     const OpContext& ctx, Meta& meta, const std::vector<DataWrite>& writes, Durability durability,
-    const std::vector<std::pair<ObjectId, int64_t>>& new_references, ClientId session) {
-  return WriteBatch(meta, writes, new_references, session).run(ctx, durability);
+    const std::vector<std::pair<ObjectId, int64_t>>& new_references, ClientId session,
+    std::optional<CommitRequest>* lost) {
+  return WriteBatch(meta, writes, new_references, session, lost).run(ctx, durability);
 }
 
 Result<DataWritten> write_inline(const OpContext& ctx, Meta& meta, Ino ino, uint64_t version,
-                                 std::string_view bytes, uint32_t clear_mode,
-                                 Durability durability) {
+                                 std::string_view bytes, uint32_t clear_mode, Durability durability,
+                                 std::optional<CommitRequest>* lost) {
   if (bytes.size() > meta.format().inline_bytes) {
     return Error(EINVAL, "more bytes than the volume keeps in its metadata");
   }
@@ -263,7 +269,7 @@ Result<DataWritten> write_inline(const OpContext& ctx, Meta& meta, Ino ino, uint
   patch.max_mtime_ns = patch.max_ctime_ns = now;
   patch.clear_mode = clear_mode;
   patch.clear_flags = kFlagCapability;
-  patch.usage_client = meta.client();
+  patch.usage_client = meta.usage_client();
   std::vector<Mutation> mutations;
   if (bytes.empty()) {
     patch.clear_flags |= kFlagInline;
@@ -275,7 +281,7 @@ Result<DataWritten> write_inline(const OpContext& ctx, Meta& meta, Ino ino, uint
   mutations.push_back(patch);
   SKERRY_ASSIGN(CommitResult result,
                 meta.commit(ctx, {ExpectAttributes{ino, version}, ExpectEmpty{Table::kExtent, ino}},
-                            std::move(mutations), durability));
+                            std::move(mutations), durability, 0, lost));
   if (!result.applied) {
     SKERRY_TRY(attributes_of(ctx, meta, ino, Source::kStore, false));
     return Error(EAGAIN, "the file changed or has data in objects");

@@ -88,7 +88,7 @@ class Truncation {
     patch.mtime_ns = patch.ctime_ns = now;
     patch.clear_mode = clear_mode_;
     patch.clear_flags = kFlagCapability;
-    patch.usage_client = meta_.client();
+    patch.usage_client = meta_.usage_client();
     after_ = attr;
     after_.length = length_;
     after_.mtime_ns = after_.ctime_ns = now;

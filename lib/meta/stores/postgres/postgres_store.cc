@@ -34,6 +34,7 @@ constexpr TimeNs kFirstPauseNs = 100'000, kLongestPauseNs = 20'000'000;
 constexpr size_t kMaxUnsettled = 4096;
 constexpr uint64_t kTrimEvery = 1024;  // commits
 constexpr uint32_t kDirStatShards = 4;
+constexpr uint32_t kUsageParts = 16;  // twice the connections
 constexpr char kUniqueViolation[] = "23505";
 
 std::string text_of(const Answer& answer, size_t result) {
@@ -340,7 +341,9 @@ Result<std::unique_ptr<Store>> PostgresStore::open(const std::string& url, const
 
 std::string PostgresStore::describe() const { return engine_->pool.info().shown; }
 
-StoreCapabilities PostgresStore::capabilities() const { return {kDirStatShards, true}; }
+StoreCapabilities PostgresStore::capabilities() const {
+  return {kDirStatShards, kUsageParts, true};
+}
 
 Result<ReadResult> PostgresStore::read(const OpContext& ctx, const ReadRequest& request) {
   SKERRY_TRY(usable());

@@ -162,11 +162,13 @@ Statements::Statements(const std::string& schema) {
   end = make("COMMIT");
   commit = make("SELECT r_status,r_failed,r_outcomes FROM @.commit_1($1,$2,$3,$4,$5)");
   settle = make("SELECT r_status,r_failed,r_outcomes FROM @.settle_1($1,$2,$3,$4,$5)");
-  // Whoever asks again does so within its call's deadline.
+  // Who may ask again: a call within its deadline, and a client that is not dead yet with what it
+  // has written.
   trim = make(
       "DELETE FROM @.request r USING (SELECT high,low FROM @.request WHERE created < "
-      "pg_catalog.clock_timestamp() - interval '10 minutes' ORDER BY created LIMIT 8192 "
-      "FOR UPDATE SKIP LOCKED) old WHERE r.high=old.high AND r.low=old.low");
+      "least(pg_catalog.clock_timestamp() - interval '10 minutes', (SELECT pg_catalog.to_timestamp("
+      "min(c.heartbeat) / 1000000000) - interval '1 minute' FROM @.client c)) ORDER BY created "
+      "LIMIT 8192 FOR UPDATE SKIP LOCKED) old WHERE r.high=old.high AND r.low=old.low");
 }
 
 ReadPlan::ReadPlan(const Statements& statements, const ReadRequest& request)

@@ -43,7 +43,7 @@ class SqliteStore final : public Store {
   ~SqliteStore() override;
 
   std::string describe() const override;
-  StoreCapabilities capabilities() const override { return {1, false}; }
+  StoreCapabilities capabilities() const override { return {1, 1, false}; }
   Result<ReadResult> read(const OpContext& ctx, const ReadRequest& request) override;
   Result<CommitResult> commit(const OpContext& ctx, CommitRequest request) override;
   Status sync(const OpContext& ctx) override;
