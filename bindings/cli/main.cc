@@ -75,6 +75,7 @@ CommandTable make_table() {
   add_name_commands(table);
   add_attribute_commands(table);
   add_mount_commands(table);
+  add_bench_commands(table);
   return table;
 }
 
