@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from program import ROOT, Cli
+from test_bench import check_results
 
 SUPPORT = ROOT / "tests" / "support" / "postgres.sh"
 
@@ -118,3 +119,18 @@ def test_errors(cli, server, tmp_path):
     assert "wr0ng" not in said
     said = Cli("postgres://me:wr0ng@/db?host=/nowhere&schema=x").fails("format", *storage)
     assert "check host" in said and "wr0ng" not in said
+
+
+def test_bench(cli, server):
+    said = cli(
+        "bench", "meta", cli.url, "--json", "--callers", "1,4", "--files", "40", "--rounds", "1",
+        url=False,
+    )
+    check_results(json.loads(said)["results"], (1, 4))
+    assert cli("ls", "/") == b""
+    schemas = subprocess.run(
+        ["psql", "-qXAt", "-h", server, "-U", "postgres", "-d", "postgres",
+         "-c", "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'skerry_bench%'"],
+        check=True, capture_output=True,
+    )
+    assert schemas.stdout == b""
