@@ -166,9 +166,13 @@ struct FileStoreImpl {
   std::deque<Upload> waiting;
   unsigned uploads = 0;                                 // tasks
   std::set<std::pair<meta::Ino, uint64_t>> fragmented;  // chunks worth compacting
+  std::map<meta::Ino, Error> untold;  // data was dropped that no handle has been told of
 
   void note_dirty(const std::shared_ptr<OpenInode>& inode);
   void note_clean(meta::Ino ino);
+  void note_dropped(meta::Ino ino, const Error& error);
+  void note_told(meta::Ino ino);
+  Status take_untold(const OpContext& ctx);
   void note_fragmented(meta::Ino ino, uint64_t chunk);
   void read_group(const OpContext& ctx, std::vector<FileStore::ReadItem*>& group);
   void load_group(const OpContext& ctx, const std::vector<FileStore::ReadItem*>& group);

@@ -92,6 +92,29 @@ void FileStoreImpl::note_dirty(const std::shared_ptr<OpenInode>& inode) {
   dirty[inode->ino()] = inode;
 }
 
+void FileStoreImpl::note_dropped(meta::Ino ino, const Error& error) {
+  constexpr size_t kMaxUntold = 1024;  // one is enough for an error
+  std::lock_guard lock(mutex);
+  if (untold.size() < kMaxUntold) untold.insert_or_assign(ino, error);
+}
+
+void FileStoreImpl::note_told(meta::Ino ino) {
+  std::lock_guard lock(mutex);
+  untold.erase(ino);
+}
+
+Status FileStoreImpl::take_untold(const OpContext& ctx) {
+  std::map<meta::Ino, Error> dropped;
+  {
+    std::lock_guard lock(mutex);
+    dropped.swap(untold);
+  }
+  for (const auto& [ino, error] : dropped) {
+    if (!is_forgotten(ctx, ino)) return error;
+  }
+  return {};
+}
+
 void FileStoreImpl::note_clean(meta::Ino ino) {
   std::lock_guard lock(mutex);
   dirty.erase(ino);  // its caller holds it as well
@@ -164,6 +187,8 @@ Status FileStore::flush_all(const OpContext& ctx, Durability durability) {
     Status synced = impl_->meta.store().sync(ctx);
     if (first.ok() && !synced.ok()) first = std::move(synced);
   }
+  Status dropped = impl_->take_untold(ctx);
+  if (first.ok() && !dropped.ok()) first = std::move(dropped);
   return first;
 }
 

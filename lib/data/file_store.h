@@ -15,7 +15,7 @@
 // Errors: a store that fails makes the flush that waits for it fail, and the data stays in memory,
 // to be tried again by the next flush, so a store that recovers loses nothing (LESSONS 16). Only
 // data that can not be kept (session lost, file gone) is dropped, and then every handle that wrote
-// it is told once, at its next fsync, flush or close.
+// it is told once, at its next fsync, flush or close; flush_all() tells what no handle was told.
 #pragma once
 
 #include <atomic>

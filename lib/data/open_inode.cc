@@ -223,6 +223,7 @@ Status OpenInode::take_error(uint64_t* seen) {
   const uint64_t drops = state_->drops.load(std::memory_order_acquire);
   if (drops == *seen) return {};
   *seen = drops;
+  store_.note_told(ino_);
   std::lock_guard lock(state_->mutex);
   return *state_->drop_error;
 }

@@ -152,9 +152,7 @@ Handle::Handle(Volume& volume, const meta::Attributes& attr, int flags)
     counted_ = true;
   }
   if (inode_ != nullptr) {
-    // What went wrong before belongs to the handles of then.
-    Status earlier = inode_->take_error(&errors_seen_);
-    (void)earlier;
+    errors_seen_ = inode_->drop_count();  // what went wrong before belongs to the handles of then
     losses_ = inode_->losses();
   }
   if (writable_) volume_.writers().add(inode_);

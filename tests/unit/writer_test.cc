@@ -340,6 +340,23 @@ TEST_CASE("writer: what is dropped in doubt keeps its objects", "[writer][fault]
   CHECK(b->read(*b->files->open(w.inode->ino()), 0, 1 << 20) == model);
 }
 
+TEST_CASE("writer: dropped data that no handle was told of is told by a flush of all",
+          "[writer][fault]") {
+  FileVolume volume;
+  auto a = volume.open();
+  auto inode = a->files->open(a->create("f"));
+  const bool told = GENERATE(true, false);
+  uint64_t seen = inode->drop_count();
+  a->append(*inode, Bytes(1000, std::byte{1}));
+  inode->lose(Error(EIO, "dropped"));
+  if (told) CHECK(inode->take_error(&seen).error().code() == EIO);
+  const Status all = a->files->flush_all(a->ctx, Durability::kDurable);
+  CHECK(all.ok() == told);
+  CHECK(a->files->flush_all(a->ctx, Durability::kDurable).ok());
+  // Each handle hears of it nevertheless.
+  CHECK(inode->take_error(&seen).ok() == told);
+}
+
 TEST_CASE("writer: a deadline ends the wait for room", "[writer]") {
   FileVolume volume;
   volume.file_options.write_buffer_bytes = 256 << 10;
