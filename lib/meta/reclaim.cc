@@ -30,6 +30,7 @@
 #include <unordered_set>
 
 #include "base/log.h"
+#include "meta/metadata_cache.h"
 #include "meta/ops.h"
 #include "meta/session.h"
 #include "meta/table_scan.h"
@@ -403,6 +404,7 @@ Status Reclaim::remove_orphans(std::vector<StrippedOrphan> orphans) {
     const size_t count = orphans.size();
     SKERRY_ASSIGN(CommitResult removed, commit(std::move(expectations), std::move(mutations)));
     if (removed.applied) {
+      for (const StrippedOrphan& orphan : orphans) meta_.cache().forget_attributes(orphan.attr.ino);
       result_.inodes += count;
       return {};
     }
@@ -455,6 +457,7 @@ Status Reclaim::strip_large(Attributes attr) {
         ExpectVersion{orphan_key(attr.ino), attr.version, attr.ino}};
     expect_unchanged(part.extents, &expectations);
     SKERRY_ASSIGN(CommitResult stripped, commit(std::move(expectations), std::move(mutations)));
+    meta_.cache().forget_attributes(attr.ino);
     if (!stripped.applied || budget_ <= 0) {
       result_.pending_inodes += 1;
       return {};

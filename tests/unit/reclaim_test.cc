@@ -1,3 +1,4 @@
+#include "meta/ops.h"
 #include "support/test_volume.h"
 
 namespace skerry::meta {
@@ -25,7 +26,10 @@ TEST_CASE("reclaim: a file without names goes, with everything that belongs to i
   const Ino ino = volume.add_file("f", ids);
   volume.commit({Put{XattrRecord{ino, "user.a", "1"}}});
   volume.unlink("f");
+  CHECK(get_attributes(client->ctx, *client->meta, ino).ok());
   const ReclaimResult done = reclaim_rounds({client.get()}, objects, 8);
+  // Not from the cache.
+  CHECK(get_attributes(client->ctx, *client->meta, ino).error().code() == ESTALE);
   CHECK(done.inodes == 1);
   CHECK(done.objects == 3);
   CHECK(done.pending_inodes == 0);
