@@ -8,6 +8,7 @@
 #include <mutex>
 #include <new>
 
+#include "meta/stores/postgres/call_group.h"
 #include "meta/stores/postgres/pool.h"
 #include "meta/stores/postgres/program.h"
 #include "meta/stores/postgres/read.h"
@@ -17,6 +18,7 @@ namespace skerry::meta {
 
 using postgres::Answer;
 using postgres::Call;
+using postgres::CallGroup;
 using postgres::Connection;
 using postgres::ConnInfo;
 using postgres::Parameters;
@@ -120,13 +122,19 @@ struct PostgresStore::Engine {
   Engine(ConnInfo info, const Options& o, Clock& c)
       : statements(info.schema),
         pool(std::move(info), std::max(o.connections, 1u), o.connect_timeout_ns),
+        commits(pool, statements.commit, at_once(o)),
+        reads(pool, statements.commit, at_once(o)),
         options(o),
         clock(c) {}
+
+  /// Neither reads nor commits take every connection.
+  static unsigned at_once(const Options& o) { return std::max(o.connections * 3 / 4, 1u); }
 
   Result<CommitResult> commit(const OpContext& ctx, const CommitRequest& request);
   Result<Answer> send(const OpContext& ctx, const CommitRequest& request, const Program& program,
                       bool settle);
   Result<Answer> read(const OpContext& ctx, const std::vector<Call>& calls);
+  Result<Answer> run_read(const OpContext& ctx, const std::vector<Call>& calls);
   void pause(unsigned attempt);
   bool is_unsettled(const RequestId& id);
   void keep_unsettled(const RequestId& id);
@@ -135,6 +143,7 @@ struct PostgresStore::Engine {
 
   const Statements statements;
   Pool pool;
+  CallGroup commits, reads;
   const Options options;
   Clock& clock;
   const pid_t process = getpid();
@@ -178,8 +187,9 @@ Result<Answer> PostgresStore::Engine::send(const OpContext& ctx, const CommitReq
                                                                   .number(request.session)
                                                                   .numbers(program.numbers)
                                                                   .byte_strings(program.bytes)};
-  std::vector<Call> calls;
   const bool serializable = options.isolation == PostgresOptions::Isolation::kSerializable;
+  if (!serializable && !settle) return commits.run(ctx, call, program.locks);
+  std::vector<Call> calls;
   if (serializable) calls.push_back({&statements.begin_serializable, {}});
   calls.push_back(std::move(call));
   if (serializable) calls.push_back({&statements.end, {}});
@@ -266,11 +276,18 @@ void PostgresStore::Engine::trim_requests(const OpContext& ctx) {
   if (connection.ok()) (void)(*connection)->run(ctx, {{&statements.trim, {}}}).ok();
 }
 
+/// Several calls are a snapshot in a transaction of its own.
+Result<Answer> PostgresStore::Engine::run_read(const OpContext& ctx,
+                                               const std::vector<Call>& calls) {
+  if (calls.size() == 1) return reads.run(ctx, calls.front());
+  SKERRY_ASSIGN(Pool::Lease connection, pool.borrow(ctx));
+  return connection->run(ctx, calls);
+}
+
 Result<Answer> PostgresStore::Engine::read(const OpContext& ctx, const std::vector<Call>& calls) {
   constexpr unsigned kAttempts = 3;  // a server that was restarted has closed every connection
   for (unsigned attempt = 1;; ++attempt) {
-    SKERRY_ASSIGN(Pool::Lease connection, pool.borrow(ctx));
-    Result<Answer> answer = connection->run(ctx, calls);
+    Result<Answer> answer = run_read(ctx, calls);
     if (answer.ok() && !answer->error) return answer;
     if (answer.ok()) {
       const bool passing = answer->error->sqlstate.starts_with("40");

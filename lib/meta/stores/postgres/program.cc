@@ -76,16 +76,6 @@ struct PutColumns {
   }
 };
 
-/// What is locked, in the order in which every commit locks. An inode's home stands behind the
-/// entries, one of which it may be.
-enum class Rank : int { kTable, kClient, kVolume, kEntry, kHome, kOther };
-struct Place {
-  Rank rank = Rank::kOther;
-  Key key;
-  bool whole = false;  // all dirstat rows of the directory key.a
-  friend auto operator<=>(const Place&, const Place&) = default;
-};
-
 Place place_of(const Key& key) {
   const Rank rank = key.table == Table::kClient   ? Rank::kClient
                     : key.table == Table::kVolume ? Rank::kVolume
@@ -113,6 +103,31 @@ bool written_blindly(Table table) {
   }
 }
 
+void emit(Program* program, Step step, std::initializer_list<int64_t> numbers) {
+  program->numbers.push_back(static_cast<int64_t>(step));
+  program->numbers.insert(program->numbers.end(), numbers);
+}
+
+void emit_row(Program* program, Step step, int64_t expectation, const Key& key, LockMode mode,
+              uint64_t version, Ino ino) {
+  const int64_t code = static_cast<int64_t>(key.table) * kLockModes + static_cast<int64_t>(mode);
+  emit(program, step,
+       {expectation, code, bits(key.a), bits(key.b), bits(key.c), bits(version), bits(ino)});
+  program->bytes.push_back(key.name);
+}
+
+void lock_place(Program* program, const Place& place, LockMode mode) {
+  if (place.rank == Rank::kTable) {
+    emit(program, Step::kLockTable, {static_cast<int64_t>(place.key.table)});
+  } else if (place.rank == Rank::kHome) {
+    emit(program, Step::kHome, {-1, static_cast<int64_t>(mode), bits(place.key.a), 0});
+  } else if (place.whole) {
+    emit(program, Step::kDirStats, {bits(place.key.a)});
+  } else {
+    emit_row(program, Step::kLock, -1, place.key, mode, 0, 0);
+  }
+}
+
 class Compiler {
  public:
   Compiler(const CommitRequest& request, bool exact) : request_(request), exact_(exact) {}
@@ -137,13 +152,13 @@ class Compiler {
       std::visit([this](const auto& x) { mutate(x); }, m);
       ++mutation_;
     }
+    program_.locks = std::move(locks_);
     return std::move(program_);
   }
 
  private:
   void emit(Step step, std::initializer_list<int64_t> numbers) {
-    program_.numbers.push_back(static_cast<int64_t>(step));
-    program_.numbers.insert(program_.numbers.end(), numbers);
+    postgres::emit(&program_, step, numbers);
   }
 
   /// Finds the expectations of absence that the insertion itself proves.
@@ -259,10 +274,7 @@ class Compiler {
 
   void emit_row(Step step, int64_t expectation, const Key& key, LockMode mode, uint64_t version,
                 Ino ino) {
-    const int64_t code = static_cast<int64_t>(key.table) * kLockModes + static_cast<int64_t>(mode);
-    emit(step,
-         {expectation, code, bits(key.a), bits(key.b), bits(key.c), bits(version), bits(ino)});
-    program_.bytes.push_back(key.name);
+    postgres::emit_row(&program_, step, expectation, key, mode, version, ino);
   }
 
   void lock() {
@@ -285,24 +297,12 @@ class Compiler {
     for (const auto& [place, mode] : locks_) {
       auto it = expectations.find(place);
       if (it == expectations.end()) {
-        lock_place(place, mode);
+        lock_place(&program_, place, mode);
         continue;
       }
       for (int64_t index : it->second) {
         look_locked(request_.expectations[static_cast<size_t>(index)], index, mode);
       }
-    }
-  }
-
-  void lock_place(const Place& place, LockMode mode) {
-    if (place.rank == Rank::kTable) {
-      emit(Step::kLockTable, {static_cast<int64_t>(place.key.table)});
-    } else if (place.rank == Rank::kHome) {
-      emit(Step::kHome, {-1, static_cast<int64_t>(mode), bits(place.key.a), 0});
-    } else if (place.whole) {
-      emit(Step::kDirStats, {bits(place.key.a)});
-    } else {
-      emit_row(Step::kLock, -1, place.key, mode, 0, 0);
     }
   }
 
@@ -441,7 +441,7 @@ class Compiler {
   Program program_;
   std::vector<bool> folded_;           // by expectation
   std::vector<int> fold_of_mutation_;  // the expectation in its step, or -1
-  std::map<Place, LockMode> locks_;
+  LockSet locks_;
   bool lock_first_ = false;    // part 1 is there
   std::optional<Place> last_;  // of the mutations planned so far
   size_t mutation_ = 0;        // the one that is planned or written
@@ -451,6 +451,19 @@ class Compiler {
 
 Program compile(const CommitRequest& request, bool exact) {
   return Compiler(request, exact).compile();
+}
+
+void merge_locks(const LockSet& some, LockSet* all) {
+  for (const auto& [place, mode] : some) {
+    auto [it, added] = all->try_emplace(place, mode);
+    if (!added) it->second = std::max(it->second, mode);
+  }
+}
+
+Program lock_program(const LockSet& locks) {
+  Program program;
+  for (const auto& [place, mode] : locks) lock_place(&program, place, mode);
+  return program;
 }
 
 bool decode_outcomes(const CommitRequest& request, const std::vector<int64_t>& numbers,

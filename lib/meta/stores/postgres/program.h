@@ -15,7 +15,9 @@
 // extents. Ranges of other tables are guarded by a lock of the table; no operation asks for one.
 #pragma once
 
+#include <compare>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -99,17 +101,35 @@ inline constexpr char kFileTooLarge[] = "SK003";
 // What it returns as status.
 inline constexpr int kApplied = 0, kExpectationFailed = 1, kSessionGone = 2, kMutationFailed = 3;
 
+/// What is locked, in the order in which every commit locks. An inode's home stands behind the
+/// entries, one of which it may be.
+enum class Rank : uint8_t { kTable, kClient, kVolume, kEntry, kHome, kOther };
+struct Place {
+  Rank rank = Rank::kOther;
+  Key key;
+  bool whole = false;  // all dirstat rows of the directory key.a
+  friend auto operator<=>(const Place&, const Place&) = default;
+};
+using LockSet = std::map<Place, LockMode>;
+
 struct Program {
   std::vector<int64_t> numbers;
   std::vector<std::string> bytes;
   /// The first expectation that is part of a mutation's step, or -1: until it has been looked at
   /// nothing that a later expectation or a mutation met is the first conflict.
   int first_folded = -1;
+  /// All that it locks, in its first part or in passing.
+  LockSet locks;
 };
 
 /// With `exact`, every expectation is looked at by itself before the first mutation; without, that
 /// a key is absent may be found out by inserting its record.
 Program compile(const CommitRequest& request, bool exact);
+
+/// Each place by the stronger of both modes.
+void merge_locks(const LockSet& some, LockSet* all);
+/// Locks and nothing else, for a transaction of several commits.
+Program lock_program(const LockSet& locks);
 
 /// The outcomes that the function returned: two numbers for each mutation that has any.
 bool decode_outcomes(const CommitRequest& request, const std::vector<int64_t>& numbers,
