@@ -57,6 +57,7 @@ struct OpenInode::State {
   uint64_t write_serial = 0;      // counts writes
   uint64_t committed_serial = 0;  // all writes up to it are committed or dropped
   uint64_t batch_serial = 0;
+  uint64_t told_serial = 0;  // of writes up to it somebody was told that they may be lost
   meta::ClientId batch_session = 0;     // what it was bound to when its flush began; of the flusher
   uint64_t doomed_serial = 0;           // writes up to it must not be committed any more
   std::optional<Error> doom_error;      // why

@@ -115,6 +115,9 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   /// both.
   Status take_error(uint64_t* seen);
   uint64_t drop_count() const noexcept;
+  /// A call on a handle failed in a way that says that what was written so far may be lost:
+  /// flush_all() need not say so when it is.
+  void note_told();
 
   ~OpenInode();
 

@@ -223,9 +223,15 @@ Status OpenInode::take_error(uint64_t* seen) {
   const uint64_t drops = state_->drops.load(std::memory_order_acquire);
   if (drops == *seen) return {};
   *seen = drops;
-  store_.note_told(ino_);
+  note_told();
   std::lock_guard lock(state_->mutex);
   return *state_->drop_error;
+}
+
+void OpenInode::note_told() {
+  std::lock_guard lock(state_->mutex);
+  state_->told_serial = state_->write_serial;
+  store_.note_told(ino_);
 }
 
 uint64_t OpenInode::drop_count() const noexcept {

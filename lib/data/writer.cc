@@ -382,7 +382,7 @@ void OpenInode::State::drop_batch(OpenInode& inode, const Error& error) {
   if (progress.base != nullptr) drop_slices({progress.base}, in_doubt);
   drops.fetch_add(1, std::memory_order_release);
   drop_error = error;
-  impl.note_dropped(inode.ino_, error);
+  if (batch_serial > told_serial) impl.note_dropped(inode.ino_, error);
   end_batch(inode);
 }
 
@@ -413,7 +413,7 @@ void OpenInode::drop_uncommitted(const Error& error) {
   state.pending.clear();
   state.drops.fetch_add(1, std::memory_order_release);
   state.drop_error = error;
-  store_.note_dropped(ino_, error);
+  if (state.write_serial > state.told_serial) store_.note_dropped(ino_, error);
   if (state.batch.empty()) state.committed_serial = state.batch_serial = state.write_serial;
   state.note_if_clean(*this);
 }

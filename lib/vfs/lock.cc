@@ -73,11 +73,14 @@ void Handle::release_owner(const OpContext& ctx, uint64_t owner) {
 Status Handle::check_not_lost(const OpContext& ctx) {
   if (inode_ == nullptr) return {};
   if (inode_->losses() != losses_) {
+    inode_->note_told();
     return Error(EIO, "the session was lost while the file was locked; close it, open it again");
   }
   if (inode_->bound() == 0) [[likely]]
     return {};
-  return volume_.locks().verify(ctx, *inode_);
+  Status verified = volume_.locks().verify(ctx, *inode_);
+  if (!verified.ok()) inode_->note_told();
+  return verified;
 }
 
 /// For changes that are committed at once: under the session that holds the locks, if any does, so

@@ -177,6 +177,7 @@ Status Handle::flush(const OpContext& ctx) {
 Status Handle::told(Status flushed) {
   if (inode_ == nullptr) return flushed;
   std::lock_guard lock(error_mutex_);
+  if (!flushed.ok()) inode_->note_told();
   Status dropped = inode_->take_error(&errors_seen_);
   return dropped.ok() ? flushed : dropped;
 }

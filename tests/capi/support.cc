@@ -97,8 +97,23 @@ uint64_t Client::counter(std::string_view name) {
   return 0;
 }
 
-TestVolume::TestVolume(const Options& open_options, const Options& format_options)
-    : url("sqlite://" + folder.path() + "/volume.db"), client([&]() -> Client {
+namespace {
+
+/// A new volume's URL: in the PostgreSQL server whose folder SKERRY_TEST_POSTGRES names, or in a
+/// SQLite database.
+std::string metadata_url(const std::string& folder) {
+  const char* server = std::getenv("SKERRY_TEST_POSTGRES");
+  if (server == nullptr) return "sqlite://" + folder + "/volume.db";
+  static int made = 0;
+  return std::string("postgres://postgres@/postgres?host=") + server + "&schema=capi_" +
+         std::to_string(getpid()) + "_" + std::to_string(++made);
+}
+
+}  // namespace
+
+TestVolume::TestVolume(const Options& open_options, Options format_options)
+    : url(metadata_url(folder.path())), client([&]() -> Client {
+        format_options.push_back("storage=file://" + folder.path() + "/volume.db.data");
         OK(format_volume(url, format_options));
         return Client(url, open_options);
       }()) {}

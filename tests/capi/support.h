@@ -66,7 +66,7 @@ class Client {
 
 /// A formatted volume with one client.
 struct TestVolume {
-  explicit TestVolume(const Options& open_options = {}, const Options& format_options = {});
+  explicit TestVolume(const Options& open_options = {}, Options format_options = {});
   TempFolder folder;
   std::string url;
   Client client;
