@@ -88,8 +88,8 @@ TEST_CASE("open: options are checked", "[capi][volume]") {
   skerry_volume* volume = nullptr;
   for (const char* bad :
        {"cache_size=lots", "cache_size=-1", "io_threads=0", "timeout=0", "timeout=5x",
-        "read_only=yes", "unknown=1", "=", "background=2", "cache_size=99999999999T", "consistency=loose",
-        "consistency=", "lease=0", "lease=2000m", "notify=off"}) {
+        "read_only=yes", "unknown=1", "=", "background=2", "cache_size=99999999999T",
+        "consistency=loose", "consistency=", "lease=0", "lease=2000m", "notify=off"}) {
     INFO(bad);
     FAILS(open_volume(test.url, {bad}, &volume), EINVAL);
     CHECK(volume == nullptr);

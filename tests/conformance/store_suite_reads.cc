@@ -259,6 +259,7 @@ STORE_TEST("a store that proves nothing tells what others changed", "") {
     CHECK(told.has(what));
   };
   wait_for("all");
+  b.apply({Put{DirStatRecord{1, 0, 0, 0, 0}}});
   b.apply({Put{directory_entry(1, "a", 11)}, AddDirStat{1, 0, 1, 1, 1, false}});
   wait_for("entry 1 a");
   wait_for("children 1");

@@ -295,8 +295,11 @@ void Client::call_lock(File& file) {
       lock.kind == meta::LockKind::kFlock ? dice.chance(1, 2) : file.writable && dice.chance(1, 2);
   if (lock.kind == meta::LockKind::kRecord && !lock.exclusive && !file.readable) return;
   const bool wait = dice.chance(1, 4);
-  // A change of type may cost what there was; of the record locks only a part is replaced.
-  if (lock.kind == meta::LockKind::kFlock) world_.lock_given_up(*self_, file.ino, lock);
+  // A change of type may cost what there was, and where an exclusive lock becomes a shared one
+  // others may have theirs before this call has returned.
+  if (lock.kind == meta::LockKind::kFlock || !lock.exclusive) {
+    world_.lock_given_up(*self_, file.ino, lock);
+  }
   meta::ClientId session = 0;
   bool granted = false;
   Status called =
