@@ -171,6 +171,13 @@ SKERRY_API int skerry_format(const char* url, const char* const* options);
  *                        strictatime: always. Times are noted in memory and committed a second
  *                        or so later, by skerry_sync and by skerry_volume_close; a process that is
  *                        killed loses them.
+ *   consistency=MODE     what this client may be told of others' changes, on PostgreSQL (on SQLite
+ *                        every answer is current, at no cost): strict, close-to-open (default) or
+ *                        leased; see README.md, "Consistency". An own change is always seen.
+ *   lease=DURATION       how old an answer may be that need not be current (default 1s, up to 1h),
+ *                        counted back from when the call began
+ *   notify=0|1           1 (default): clients tell each other of changes (LISTEN and NOTIFY), so
+ *                        that such answers are seldom older than some tens of milliseconds
  * @return 0; -ENOENT (no volume there), -EINVAL, -ENOTSUP (newer format or unknown scheme),
  * -EACCES, -EIO. */
 SKERRY_API int skerry_volume_open(const char* url, const char* const* options,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "capi/call.h"
+#include "vfs/confirm.h"
 #include "vfs/inode_calls.h"
 #include "vfs/namespace.h"
 
@@ -108,9 +109,12 @@ int64_t on_found(const char* name, skerry_volume* volume, const skerry_context* 
         SKERRY_TRY(check_flags(flags, kNoFollow | SKERRY_AT_EMPTY_PATH));
         SKERRY_ASSIGN(const vfs::Handle* dir, handle_of(at));
         vfs::Lookup how{(flags & kNoFollow) == 0, (flags & SKERRY_AT_EMPTY_PATH) != 0};
-        return vfs::on_found(
-            ctx, *state.volume, dir, view_of(path), how,
-            [&](const meta::Attributes& attr) { return body(ctx, *state.volume, attr); });
+        vfs::Volume& opened = *state.volume;
+        return vfs::confirmed(ctx, opened.meta(), [&](const OpContext& by) {
+          return vfs::on_found(
+              by, opened, dir, view_of(path), how,
+              [&](const meta::Attributes& attr) { return body(by, opened, attr); });
+        });
       });
 }
 
@@ -169,7 +173,9 @@ Status set_xattr(const OpContext& ctx, vfs::Volume& volume, meta::Ino ino, const
   SKERRY_TRY(volume.check_writable());
   volume.heartbeat_if_due();
   std::string_view bytes(static_cast<const char*>(value), size);
-  return meta::set_xattr(ctx, volume.meta(), ino, checked, bytes, mode);
+  return vfs::confirmed(ctx, volume.meta(), [&](const OpContext& by) {
+    return meta::set_xattr(by, volume.meta(), ino, checked, bytes, mode);
+  });
 }
 
 Result<int64_t> copy_out(std::string_view bytes, void* out, size_t capacity) {
@@ -199,7 +205,9 @@ Status remove_xattr(const OpContext& ctx, vfs::Volume& volume, meta::Ino ino, co
   SKERRY_ASSIGN(std::string_view checked, xattr_name(name));
   SKERRY_TRY(volume.check_writable());
   volume.heartbeat_if_due();
-  return meta::remove_xattr(ctx, volume.meta(), ino, checked);
+  return vfs::confirmed(ctx, volume.meta(), [&](const OpContext& by) {
+    return meta::remove_xattr(by, volume.meta(), ino, checked);
+  });
 }
 
 }  // namespace

@@ -19,7 +19,10 @@ void set_limits(const vfs::Volume& volume, const skerry_context* context, OpCont
     if (context->timeout_ms != 0) timeout_ns = TimeNs{context->timeout_ms} * 1'000'000;
     if (context->cancel != nullptr) ctx->cancel = &context->cancel->token;
   }
-  ctx->deadline_ns = ctx->clock->monotonic_ns() + timeout_ns;
+  ctx->began_ns = ctx->clock->monotonic_ns();
+  ctx->not_before_ns = 0;
+  ctx->aged = nullptr;
+  ctx->deadline_ns = ctx->began_ns + timeout_ns;
 }
 
 void set_credentials(const skerry_context& context, Credentials* who) {

@@ -58,8 +58,13 @@ Status check_folder(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<meta::Store>> open_metadata(std::string_view url, Clock& clock) {
-  if (is_postgres(url)) return meta::PostgresStore::open(std::string(url), {}, clock);
+Result<std::unique_ptr<meta::Store>> open_metadata(std::string_view url, Clock& clock,
+                                                   bool notify) {
+  if (is_postgres(url)) {
+    meta::PostgresOptions options;
+    options.notify = notify;
+    return meta::PostgresStore::open(std::string(url), options, clock);
+  }
   SKERRY_ASSIGN(std::string path, database_path(url));
   return meta::SqliteStore::open(path, {}, clock);
 }

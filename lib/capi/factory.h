@@ -17,7 +17,9 @@ namespace skerry::capi {
 
 /// The metadata store of an existing volume; what it gives of one that was never formatted is told
 /// by meta::read_format().
-Result<std::unique_ptr<meta::Store>> open_metadata(std::string_view url, Clock& clock);
+/// `notify`: where clients can tell each other of changes, they do.
+Result<std::unique_ptr<meta::Store>> open_metadata(std::string_view url, Clock& clock,
+                                                   bool notify = true);
 /// A new one. EEXIST if a volume is there.
 Result<std::unique_ptr<meta::Store>> create_metadata(std::string_view url, Clock& clock);
 

@@ -177,10 +177,7 @@ int skerry_data_token(skerry_file* file, const skerry_context* context, uint64_t
   return static_cast<int>(on_data({"skerry_data_token"}, file, context,
                                   [&](const OpContext& ctx, vfs::Handle& handle) -> Status {
                                     if (token == nullptr) return null_argument("the token");
-                                    if (handle.inode() == nullptr) {
-                                      return Error(EBADF, "the file has no data");
-                                    }
-                                    SKERRY_ASSIGN(*token, handle.inode()->data_token(ctx));
+                                    SKERRY_ASSIGN(*token, handle.data_token(ctx));
                                     return {};
                                   }));
 }

@@ -19,13 +19,14 @@ Result<std::unique_ptr<VolumeState>> build_volume(const skerry_volume& shell) {
   OpContext ctx;
   ctx.clock = &system_clock();
   ctx.credentials = shell.credentials;
-  ctx.deadline_ns = ctx.clock->monotonic_ns() + shell.options.timeout_ns;
+  ctx.began_ns = ctx.clock->monotonic_ns();
+  ctx.deadline_ns = ctx.began_ns + shell.options.timeout_ns;
 
   vfs::Volume::Parts parts;
   parts.clock = &system_clock();
   parts.random = &system_random();
   parts.credentials = shell.credentials;
-  SKERRY_ASSIGN(parts.store, open_metadata(shell.url, *parts.clock));
+  SKERRY_ASSIGN(parts.store, open_metadata(shell.url, *parts.clock, shell.options.notify));
   SKERRY_ASSIGN(parts.format, meta::read_format(ctx, *parts.store));
   SKERRY_ASSIGN(parts.objects,
                 open_objects(parts.format.storage, DataFolder::kMustExist, *parts.clock));

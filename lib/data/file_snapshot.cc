@@ -32,7 +32,7 @@ FileSnapshot::FileSnapshot(const FileSnapshot& other)
       chunks(other.chunks),
       empty_from(other.empty_from),
       bytes(other.bytes),
-      generation(other.generation.load(std::memory_order_acquire)) {}
+      mark(other.mark.load(std::memory_order_acquire)) {}
 
 const ChunkExtents* FileSnapshot::find(uint64_t chunk) const {
   if (chunk >= empty_from || is_inline) return &kNoExtents;
@@ -108,11 +108,11 @@ void overlay_extents(std::vector<Extent>& pieces, const std::vector<Extent>& ext
 }
 
 Result<std::shared_ptr<FileSnapshot>> make_snapshot(meta::FileData data, uint64_t first_chunk,
-                                                    uint64_t last_chunk, uint64_t generation) {
+                                                    uint64_t last_chunk, uint64_t mark) {
   auto snapshot = std::make_shared<FileSnapshot>();
   snapshot->attr = data.attr;
   snapshot->is_inline = data.is_inline;
-  snapshot->generation.store(generation, std::memory_order_relaxed);
+  snapshot->mark.store(mark, std::memory_order_relaxed);
   if (data.is_inline) {
     if (crc32c(0, as_bytes(data.inline_data.bytes)) != data.inline_data.crc) {
       return Error(EIO, "inode " + std::to_string(data.attr.ino) +

@@ -1,5 +1,6 @@
 // FileSnapshot: what one client knows of a file's committed state. Immutable once published, so
-// that readers share it without a lock; only the generation it is known to be current under moves.
+// that readers share it without a lock; only the mark of when it was last known to be current
+// moves.
 #pragma once
 
 #include <array>
@@ -27,9 +28,9 @@ struct FileSnapshot {
   bool is_inline = false;
   std::string inline_bytes;  // may be shorter than the length: zeros follow
   std::vector<std::pair<uint64_t, std::shared_ptr<const ChunkExtents>>> chunks;  // ascending
-  uint64_t empty_from = 0;                      // no chunk from here on has extents
-  uint64_t bytes = 0;                           // of memory, about
-  mutable std::atomic<uint64_t> generation{0};  // Store::generation() it is current under
+  uint64_t empty_from = 0;                // no chunk from here on has extents
+  uint64_t bytes = 0;                     // of memory, about
+  mutable std::atomic<uint64_t> mark{0};  // see meta/freshness.h
 
   FileSnapshot() = default;
   FileSnapshot(const FileSnapshot& other);
@@ -53,7 +54,7 @@ void overlay_extents(std::vector<meta::Extent>& pieces, const std::vector<meta::
 /// A snapshot of what load_file returned for chunks [first, last]. EIO where an inline record does
 /// not match its checksum.
 Result<std::shared_ptr<FileSnapshot>> make_snapshot(meta::FileData data, uint64_t first_chunk,
-                                                    uint64_t last_chunk, uint64_t generation);
+                                                    uint64_t last_chunk, uint64_t mark);
 
 /// Keeps unpublished snapshots until no reader can be looking at them (epoch.h).
 class SnapshotReclaimer {

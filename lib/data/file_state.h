@@ -76,6 +76,7 @@ struct OpenInode::State {
   uint64_t followed_version = 0;  // every change up to it, since `token` was new, was an own one
   SnapshotPtr current;
   std::atomic<const FileSnapshot*> published{nullptr};  // current.get(), for readers without lock
+  std::atomic<uint64_t> heard{0};  // mark of when another client's change was last heard of
 
   // ---- committed state (open_inode.cc)
   /// Replaces what is known (null: nothing). `lock` shows that the mutex is held.
@@ -88,7 +89,11 @@ struct OpenInode::State {
   /// What the file is, current as of this call or later, with the chunks [first, last].
   Result<SnapshotPtr> validated(const OpContext& ctx, meta::Ino ino, uint64_t first_chunk,
                                 uint64_t last_chunk);
-  SnapshotPtr known_empty(meta::Ino ino);
+  SnapshotPtr known_empty(const OpContext& ctx, meta::Ino ino);
+  bool is_current(const FileSnapshot& snapshot, const meta::Freshness& fresh) const {
+    const uint64_t mark = snapshot.mark.load(std::memory_order_acquire);
+    return mark >= heard.load(std::memory_order_acquire) && fresh.covers(mark);
+  }
   Result<SnapshotPtr> load(const OpContext& ctx, meta::Ino ino, uint64_t first_chunk,
                            uint64_t last_chunk);
   SnapshotPtr adopt(std::shared_ptr<FileSnapshot> loaded);
@@ -129,7 +134,8 @@ struct FileStoreImpl {
     OpContext ctx;
     ctx.clock = &meta.clock();
     ctx.cancel = &closing;
-    ctx.deadline_ns = meta.clock().monotonic_ns() + kBackgroundLimitNs;
+    ctx.began_ns = meta.clock().monotonic_ns();
+    ctx.deadline_ns = ctx.began_ns + kBackgroundLimitNs;
     return ctx;
   }
 
@@ -197,7 +203,8 @@ struct FileStoreImpl {
   // ---- reading (reader.cc)
   void plan_reads(const FileSnapshot& snapshot, uint64_t offset, MutableBytes out,
                   std::vector<SliceRead>& reads);
-  void read_ahead(OpenInode& inode, uint64_t offset, uint64_t length, ReadaheadState& state);
+  void read_ahead(const OpContext& reader, OpenInode& inode, uint64_t offset, uint64_t length,
+                  ReadaheadState& state);
 
   /// The first chunk from `chunk` on that has extent records.
   Result<std::optional<uint64_t>> next_chunk(const OpContext& ctx, meta::Ino ino, uint64_t chunk);

@@ -146,9 +146,17 @@ bool FileStoreImpl::is_forgotten(const OpContext& ctx, meta::Ino ino) {
 
 FileStore::FileStore(meta::Meta& meta, BlockStore& blocks, Executor& executor,
                      FileStoreOptions options)
-    : impl_(std::make_unique<FileStoreImpl>(meta, blocks, executor, options)) {}
+    : impl_(std::make_unique<FileStoreImpl>(meta, blocks, executor, options)) {
+  if (meta.exact()) return;
+  meta.on_inode_changed([this](meta::Ino ino) {
+    auto inode = impl_->find_known(ino);
+    if (inode == nullptr) return;
+    inode->state_->heard.store(impl_->meta.mark(), std::memory_order_release);
+  });
+}
 
 FileStore::~FileStore() {
+  impl_->meta.on_inode_changed({});
   impl_->closing.cancel();
   std::deque<FileStoreImpl::Upload> waiting;
   {
@@ -387,7 +395,8 @@ void FileStore::read_many(const OpContext& ctx, std::vector<ReadItem>& items) {
 /// by the reads themselves.
 void FileStoreImpl::load_group(const OpContext& ctx,
                                const std::vector<FileStore::ReadItem*>& group) {
-  const uint64_t generation = meta.store().generation();
+  const meta::Freshness fresh = meta.freshness(ctx);
+  const uint64_t mark = meta.mark();
   std::vector<FileStore::ReadItem*> wanted;
   meta::ReadRequest request;
   std::set<meta::Ino> seen_inodes;
@@ -397,8 +406,7 @@ void FileStoreImpl::load_group(const OpContext& ctx,
     {
       std::lock_guard lock(state.mutex);
       const FileSnapshot* known = state.current.get();
-      if (known != nullptr && known->generation.load(std::memory_order_acquire) == generation &&
-          known->covers(first, first)) {
+      if (known != nullptr && state.is_current(*known, fresh) && known->covers(first, first)) {
         continue;
       }
     }
@@ -439,7 +447,7 @@ void FileStoreImpl::load_group(const OpContext& ctx,
         while (data.extents.back().chunk > last) data.extents.pop_back();
       }
     }
-    auto snapshot = make_snapshot(std::move(data), first, last, generation);
+    auto snapshot = make_snapshot(std::move(data), first, last, mark);
     if (snapshot.ok()) wanted[i]->inode->state_->adopt(std::move(*snapshot));
   }
 }

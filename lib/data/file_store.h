@@ -4,8 +4,9 @@
 // the extents it knows, resolved for reading, and what was written and is not committed yet.
 //
 // Reading sees, in this order: what this client has written and not flushed, then the committed
-// state. The committed state is current: if Store::generation() has moved since it was loaded, the
-// inode's version is asked for again before use (and the extents reloaded if it changed).
+// state. The committed state is as current as the call asks for (Meta::freshness()): where what is
+// known is too old, the inode's version is asked for again before use (and the extents reloaded if
+// it changed).
 //
 // Writing copies into slices in memory. A full block is stored in the background as soon as it is
 // full; the rest at flush. Metadata follows data: extents are committed, in the order in which the
@@ -130,7 +131,7 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   OpenInode(FileStoreImpl& store, meta::Ino ino);
   static std::shared_ptr<OpenInode> make(FileStoreImpl& store, meta::Ino ino);
   struct Found;
-  Found locate(uint64_t offset, MutableBytes out) const;
+  Found locate(const OpContext& ctx, uint64_t offset, MutableBytes out) const;
   Result<size_t> read_slowly(const OpContext& ctx, uint64_t offset, MutableBytes out);
   Result<size_t> read_part(const OpContext& ctx, uint64_t offset, MutableBytes out);
   Status take(const OpContext& ctx, uint64_t offset, ByteView bytes, bool append,

@@ -80,28 +80,33 @@ SnapshotPtr OpenInode::State::adopt(std::shared_ptr<FileSnapshot> loaded) {
 }
 
 /// A file that was just created is known to be empty without asking. Else null.
-SnapshotPtr OpenInode::State::known_empty(meta::Ino ino) {
-  const uint64_t generation = impl.meta.store().generation();
+SnapshotPtr OpenInode::State::known_empty(const OpContext& ctx, meta::Ino ino) {
   meta::CachedAttributes cached;
-  if (!impl.meta.cache().find_attributes(ino, generation, false, &cached) ||
+  if (!impl.meta.cache().find_attributes(ino, impl.meta.freshness(ctx), false, &cached) ||
       cached.attr.length != 0) {
     return nullptr;
   }
+  {
+    // Who knows of a later state must not go back.
+    std::lock_guard lock(mutex);
+    const uint64_t known = current != nullptr ? current->attr.version : 0;
+    if (cached.attr.version < std::max(own_version, known)) return nullptr;
+  }
   auto empty = std::make_shared<FileSnapshot>();
   empty->attr = cached.attr;
-  empty->generation.store(generation, std::memory_order_relaxed);
+  empty->mark.store(cached.mark, std::memory_order_relaxed);
   empty->count_bytes();
   return adopt(std::move(empty));
 }
 
 Result<SnapshotPtr> OpenInode::State::load(const OpContext& ctx, meta::Ino ino,
                                            uint64_t first_chunk, uint64_t last_chunk) {
-  if (SnapshotPtr empty = known_empty(ino)) return empty;
-  const uint64_t generation = impl.meta.store().generation();
+  if (SnapshotPtr empty = known_empty(ctx, ino)) return empty;
+  const uint64_t mark = impl.meta.mark();
   last_chunk = std::max(last_chunk, first_chunk + kLoadChunks - 1);
   SKERRY_ASSIGN(meta::FileData data, meta::load_file(ctx, impl.meta, ino, first_chunk, last_chunk));
   SKERRY_ASSIGN(std::shared_ptr<FileSnapshot> loaded,
-                make_snapshot(std::move(data), first_chunk, last_chunk, generation));
+                make_snapshot(std::move(data), first_chunk, last_chunk, mark));
   for (const auto& [chunk, extents] : loaded->chunks) {
     if (extents->stored_extents > impl.options.compact_extents) impl.note_fragmented(ino, chunk);
   }
@@ -110,16 +115,17 @@ Result<SnapshotPtr> OpenInode::State::load(const OpContext& ctx, meta::Ino ino,
 
 Result<SnapshotPtr> OpenInode::State::validated(const OpContext& ctx, meta::Ino ino,
                                                 uint64_t first_chunk, uint64_t last_chunk) {
-  const uint64_t generation = impl.meta.store().generation();
+  const meta::Freshness fresh = impl.meta.freshness(ctx);
   SnapshotPtr known;
   {
     std::lock_guard lock(mutex);
     known = current;
   }
-  if (known != nullptr && known->generation.load(std::memory_order_acquire) != generation) {
-    SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, impl.meta, ino));
+  if (known != nullptr && !is_current(*known, fresh)) {
+    uint64_t mark = 0;
+    SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, impl.meta, ino, true, &mark));
     if (attr.version == known->attr.version) {
-      known->generation.store(generation, std::memory_order_release);
+      known->mark.store(mark, std::memory_order_release);
     } else {
       known = nullptr;
     }
@@ -147,8 +153,7 @@ void OpenInode::State::extend(const std::unique_lock<std::mutex>& lock, uint64_t
   if (current->is_inline) {
     next = std::make_shared<FileSnapshot>();
     next->attr = current->attr;
-    next->generation.store(current->generation.load(std::memory_order_acquire),
-                           std::memory_order_relaxed);
+    next->mark.store(current->mark.load(std::memory_order_acquire), std::memory_order_relaxed);
   } else {
     next = std::make_shared<FileSnapshot>(*current);
   }
@@ -246,7 +251,7 @@ Result<Attributes> OpenInode::truncate(const OpContext& ctx, uint64_t length, ui
     return Error(EFBIG, "a length past the largest file size of 2^57 bytes");
   }
   if (dirty()) SKERRY_TRY(flush(ctx, Durability::kVisible));
-  const uint64_t generation = store_.meta.store().generation();
+  const uint64_t mark = store_.meta.mark();
   Result<Attributes> after =
       meta::truncate(bound_context(ctx), store_.meta, ino_, length, clear_mode, only_grow);
   if (!after.ok()) {
@@ -261,7 +266,7 @@ Result<Attributes> OpenInode::truncate(const OpContext& ctx, uint64_t length, ui
   if (length == 0 && (after->flags & meta::kFlagInline) == 0) {
     auto empty = std::make_shared<FileSnapshot>();
     empty->attr = *after;
-    empty->generation.store(generation, std::memory_order_relaxed);
+    empty->mark.store(mark, std::memory_order_relaxed);
     empty->count_bytes();
     state_->adopt(std::move(empty));
   }

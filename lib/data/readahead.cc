@@ -15,8 +15,8 @@ constexpr uint64_t kFirstWindowBytes = 128 << 10;
 /// Called after [offset, offset + length) was read. The window doubles with every prefetch while
 /// reading goes on in sequence, and starts anew when it does not. A quarter of the cache at most:
 /// more would push out what was prefetched before it is read.
-void FileStoreImpl::read_ahead(OpenInode& inode, uint64_t offset, uint64_t length,
-                               ReadaheadState& state) {
+void FileStoreImpl::read_ahead(const OpContext& reader, OpenInode& inode, uint64_t offset,
+                               uint64_t length, ReadaheadState& state) {
   constexpr auto kRelaxed = std::memory_order_relaxed;
   const uint64_t end = offset + length;
   const bool sequential = state.next_offset.load(kRelaxed) == offset;
@@ -38,7 +38,9 @@ void FileStoreImpl::read_ahead(OpenInode& inode, uint64_t offset, uint64_t lengt
   state.window.store(std::min(window * 2, largest), kRelaxed);
 
   OpContext ctx = background();
-  ctx.cancel = nullptr;  // the prefetch may outlive this store
+  ctx.cancel = nullptr;            // the prefetch may outlive this store
+  ctx.began_ns = reader.began_ns;  // what it found current is good enough
+  ctx.not_before_ns = reader.not_before_ns;
   auto guard = std::make_shared<meta::Meta::EpochGuard>(meta.enter_epoch());
   Result<SnapshotPtr> snapshot =
       inode.state_->validated(ctx, inode.ino_, begin / kChunkSize, (target - 1) / kChunkSize);

@@ -54,13 +54,12 @@ struct OpenInode::Found {
 
 /// Copies what is needed out of the snapshot while it is certain to stay; the blocks are looked up
 /// afterwards, since epoch sections do not nest.
-OpenInode::Found OpenInode::locate(uint64_t offset, MutableBytes out) const {
+OpenInode::Found OpenInode::locate(const OpContext& ctx, uint64_t offset, MutableBytes out) const {
   Found found;
   EpochSection section;
   if (!section.entered()) return found;
   const FileSnapshot* snapshot = state_->published.load(std::memory_order_seq_cst);
-  if (snapshot == nullptr ||
-      snapshot->generation.load(std::memory_order_acquire) != store_.meta.store().generation()) {
+  if (snapshot == nullptr || !state_->is_current(*snapshot, store_.meta.freshness(ctx))) {
     return found;
   }
   const uint64_t length = snapshot->attr.length;
@@ -107,7 +106,7 @@ OpenInode::Found OpenInode::locate(uint64_t offset, MutableBytes out) const {
 Result<size_t> OpenInode::read(const OpContext& ctx, uint64_t offset, MutableBytes out,
                                ReadaheadState* readahead) {
   if (!dirty()) [[likely]] {
-    const Found found = locate(offset, out);
+    const Found found = locate(ctx, offset, out);
     bool whole = found.kind != Found::kUnknown;
     for (size_t i = 0; whole && i < found.count; ++i) {
       const Found::Piece& piece = found.pieces[i];
@@ -118,13 +117,13 @@ Result<size_t> OpenInode::read(const OpContext& ctx, uint64_t offset, MutableByt
       // Written only by a reader in sequence: random readers of one handle share no line.
       if (readahead != nullptr && found.bytes > 0 &&
           readahead->next_offset.load(std::memory_order_relaxed) == offset) {
-        store_.read_ahead(*this, offset, found.bytes, *readahead);
+        store_.read_ahead(ctx, *this, offset, found.bytes, *readahead);
       }
       return size_t{found.bytes};
     }
   }
   SKERRY_ASSIGN(size_t bytes, read_slowly(ctx, offset, out));
-  if (readahead != nullptr && bytes > 0) store_.read_ahead(*this, offset, bytes, *readahead);
+  if (readahead != nullptr && bytes > 0) store_.read_ahead(ctx, *this, offset, bytes, *readahead);
   return bytes;
 }
 

@@ -473,7 +473,7 @@ Status OpenInode::flush_batch(const OpContext& ctx, Durability durability) {
               state.batch.all_in_memory();
       known = state.current;
     }
-    if (known == nullptr) known = state.known_empty(ino_);
+    if (known == nullptr) known = state.known_empty(ctx, ino_);
     if (small || look) {
       SKERRY_ASSIGN(known, state.validated(ctx, ino_, 0, 0));
     }

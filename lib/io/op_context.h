@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/clock.h"
@@ -56,6 +57,12 @@ struct OpContext {
   const CancelToken* cancel = nullptr;  // may be null; outlives the call
   uint64_t session = 0;  // what is changed belongs to this session of the client; 0: the current
 
+  // How old cached metadata may be that an answer rests on, where the store cannot tell that it is
+  // current: see Meta::freshness().
+  TimeNs began_ns = 0;       // when the call began, on clock->monotonic_ns(); 0: not noted
+  TimeNs not_before_ns = 0;  // what was read before this time does not count
+  bool* aged = nullptr;      // where given: set once something counts that was read before began_ns
+
   /// ETIMEDOUT past the deadline, ECANCELED once cancelled, else success.
   Status check() const {
     if (cancel != nullptr && cancel->cancelled()) return Error(ECANCELED, "operation cancelled");
@@ -63,6 +70,25 @@ struct OpContext {
       return Error(ETIMEDOUT, "deadline exceeded");
     return {};
   }
+};
+
+/// A context that takes nothing read before `time_ns`; the given one where it asks for that much
+/// already. Both outlive the copy that is handed on.
+class NotBefore {
+ public:
+  NotBefore(const OpContext& ctx, TimeNs time_ns) : ctx_(&ctx) {
+    if (time_ns <= ctx.not_before_ns) return;
+    ctx_ = &own_.emplace(ctx);
+    own_->not_before_ns = time_ns;
+  }
+  NotBefore(const NotBefore&) = delete;
+  NotBefore& operator=(const NotBefore&) = delete;
+  const OpContext& operator*() const { return *ctx_; }
+  const OpContext* operator->() const { return ctx_; }
+
+ private:
+  std::optional<OpContext> own_;
+  const OpContext* ctx_;
 };
 
 }  // namespace skerry

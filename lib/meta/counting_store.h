@@ -40,10 +40,12 @@ class CountingStore final : public Store {
   Status wait_for_change(const OpContext& ctx, uint64_t seen, TimeNs timeout_ns) override {
     return base_->wait_for_change(ctx, seen, timeout_ns);
   }
+  void tell_changes(ChangeSink* sink) override { base_->tell_changes(sink); }
   Result<std::vector<EntryRecord>> resolve(const OpContext& ctx, Ino directory,
-                                           const std::vector<std::string>& names) override {
+                                           const std::vector<std::string>& names,
+                                           std::optional<AttributeHome>* start) override {
     add(reads_);
-    return note(base_->resolve(ctx, directory, names));
+    return note(base_->resolve(ctx, directory, names, start));
   }
 
   StoreCounters counters() const {

@@ -49,12 +49,15 @@ Meta::Meta(std::shared_ptr<Store> store, VolumeFormat format, MetaOptions option
       usage_parts_(std::max(store_->capabilities().usage_parts, 1u)),
       keeps_file_flags_(std::ranges::find(format_.read_only_compatible, kFeatureFileFlags) !=
                         format_.read_only_compatible.end()),
+      exact_(store_->capabilities().exact_generation),
       clock_(clock),
       random_(random),
       cache_(std::make_unique<MetadataCache>(options_.cache_entries, random)),
       acls_(std::make_unique<AclCache>()) {}
 
-Meta::~Meta() = default;
+Meta::~Meta() {
+  if (!exact_) store_->tell_changes(nullptr);
+}
 
 Result<std::unique_ptr<Meta>> Meta::open(const OpContext& ctx, std::shared_ptr<Store> store,
                                          const VolumeFormat& format, MetaOptions options,
@@ -64,6 +67,9 @@ Result<std::unique_ptr<Meta>> Meta::open(const OpContext& ctx, std::shared_ptr<S
   if (!registered.ok()) {
     const bool refused = registered.error().code() == EROFS || registered.error().code() == EACCES;
     if (!meta->options_.read_only || !refused) return std::move(registered).error();
+  }
+  if (!meta->exact_ && meta->options_.consistency != Consistency::kStrict) {
+    meta->store_->tell_changes(meta.get());
   }
   return meta;
 }
@@ -185,6 +191,8 @@ Result<CommitResult> Meta::commit(const OpContext& ctx, std::vector<Expectation>
     // The generation does not tell of own commits, so nothing cached is known to be current.
     cache_->clear();
     if (lost != nullptr) *lost = std::move(request);
+  } else if (result.ok() && !result->applied && !exact_) {
+    forget_conflict(request, *result);
   }
   return result;
 }
@@ -194,6 +202,82 @@ Result<CommitResult> Meta::settle(const OpContext& ctx, const CommitRequest& los
   cache_->clear();
   return result;
 }
+
+/// What did not hold rested on the cache, perhaps: the next attempt must not decide on it again.
+void Meta::forget_conflict(const CommitRequest& request, const CommitResult& result) {
+  auto forget = [this](const Key& key) {
+    if (key.table == Table::kEntry) cache_->forget_entry(key.a, key.name);
+    if (key.table == Table::kInode || key.table == Table::kOrphan || key.table == Table::kDirStat) {
+      cache_->forget_attributes(key.a);
+    }
+  };
+  if (result.failed_expectation >= 0) {
+    const Expectation& failed =
+        request.expectations.at(static_cast<size_t>(result.failed_expectation));
+    if (const auto* version = std::get_if<ExpectVersion>(&failed)) {
+      forget(version->key);
+      if (version->ino != 0) cache_->forget_attributes(version->ino);
+    } else if (const auto* absent = std::get_if<ExpectAbsent>(&failed)) {
+      forget(absent->key);
+    } else if (const auto* exists = std::get_if<ExpectExists>(&failed)) {
+      forget(exists->key);
+    } else if (const auto* attributes = std::get_if<ExpectAttributes>(&failed)) {
+      cache_->forget_attributes(attributes->ino);
+    }
+  } else if (result.failed_mutation >= 0) {
+    const Mutation& failed = request.mutations.at(static_cast<size_t>(result.failed_mutation));
+    if (const auto* patch = std::get_if<Patch>(&failed)) {
+      cache_->forget_attributes(patch->ino);
+    } else if (const auto* write = std::get_if<WriteData>(&failed)) {
+      cache_->forget_attributes(write->ino);
+    } else if (const auto* directory = std::get_if<AddDirStat>(&failed)) {
+      cache_->forget_attributes(directory->ino);
+    }
+  }
+}
+
+Freshness Meta::leased(const OpContext& ctx) {
+  Freshness fresh;
+  fresh.began = static_cast<uint64_t>(began(ctx));
+  fresh.aged = ctx.aged;
+  TimeNs oldest = std::max(ctx.not_before_ns, forgotten_before_.load(std::memory_order_acquire));
+  if (options_.consistency != Consistency::kStrict) {
+    oldest = std::max(oldest, began(ctx) - options_.lease_ns);
+  } else if (ctx.began_ns == 0 && ctx.not_before_ns == 0) {
+    return fresh;  // of no call: only the store knows
+  } else {
+    oldest = std::max(oldest, ctx.began_ns);
+  }
+  fresh.oldest = static_cast<uint64_t>(std::max<TimeNs>(oldest, 0));
+  fresh.span = UINT64_MAX - fresh.oldest;
+  return fresh;
+}
+
+void Meta::forget_others() {
+  if (exact_) return;
+  const TimeNs now = clock_.monotonic_ns();
+  TimeNs seen = forgotten_before_.load(std::memory_order_acquire);
+  while (seen < now &&
+         !forgotten_before_.compare_exchange_weak(seen, now, std::memory_order_acq_rel)) {
+  }
+}
+
+void Meta::on_inode_changed(std::function<void(Ino)> told) {
+  std::lock_guard lock(told_mutex_);
+  told_ = std::move(told);
+}
+
+void Meta::entry_changed(Ino parent, std::string_view name) { cache_->forget_entry(parent, name); }
+
+void Meta::inode_changed(Ino ino) {
+  cache_->forget_attributes(ino);
+  std::lock_guard lock(told_mutex_);
+  if (told_) told_(ino);
+}
+
+void Meta::children_changed(Ino directory) { cache_->touch_directory(directory); }
+
+void Meta::all_changed() { forget_others(); }
 
 void Meta::note_open(Ino ino) {
   std::lock_guard lock(open_mutex_);

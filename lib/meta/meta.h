@@ -22,6 +22,8 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "io/op_context.h"
+#include "meta/freshness.h"
+#include "meta/metadata_cache.h"
 #include "meta/records.h"
 #include "meta/store.h"
 
@@ -57,19 +59,21 @@ Result<VolumeFormat> read_format(const OpContext& ctx, Store& store);
 /// The volume carries a read-only-compatible flag this version does not know: write nothing to it.
 bool format_requires_read_only(const VolumeFormat& format);
 
-class MetadataCache;  // ops/../metadata_cache.h: dentries and attributes, see there
 class AclCache;
 
 struct MetaOptions {
   bool read_only = false;
   bool durable = false;            // as VolumeFormat::durable_metadata, for this client
   size_t cache_entries = 1 << 18;  // dentries and attributes kept
-  uint32_t id_batch = 1024;        // ids taken from a counter at once
+  // On stores without an exact generation; the others are strict at no cost.
+  Consistency consistency = Consistency::kStrict;
+  TimeNs lease_ns = 1'000'000'000;
+  uint32_t id_batch = 1024;  // ids taken from a counter at once
   std::string host;
   uint64_t pid = 0;
 };
 
-class Meta {
+class Meta : private ChangeSink {
  public:
   /// Registers a session (unless read_only and the store refuses writes). The references outlive
   /// the Meta.
@@ -80,6 +84,8 @@ class Meta {
   /// Idempotent.
   Status close(const OpContext& ctx);
   ~Meta();
+  Meta(const Meta&) = delete;
+  Meta& operator=(const Meta&) = delete;
 
   Store& store() { return *store_; }
   Clock& clock() { return clock_; }
@@ -98,6 +104,37 @@ class Meta {
     return usage_parts_ == 1 ? client() : usage_part(client(), next_turn() % usage_parts_);
   }
   TimeNs now_ns() { return clock_.now_ns(); }
+
+  // ---- how current what is cached must be (freshness.h)
+  /// The store proves what is current: nothing cached is ever old.
+  bool exact() const { return exact_; }
+  /// What is read from now on carries at least this mark.
+  uint64_t mark() {
+    return exact_ ? store_->generation() : static_cast<uint64_t>(clock_.monotonic_ns());
+  }
+  MetadataCache::Ticket ticket() { return cache_->ticket(mark()); }
+  /// The marks that count for a call. A lease counts back from when the call began, so an answer
+  /// is never older than the lease was then, however long the call lasts.
+  Freshness freshness(const OpContext& ctx) {
+    if (exact_) [[likely]]
+      return {store_->generation(), 0};
+    return leased(ctx);
+  }
+  /// What the context of an open asks for as OpContext::not_before_ns; 0: nothing of its own.
+  TimeNs open_not_before(const OpContext& ctx) {
+    return exact_ || options_.consistency != Consistency::kCloseToOpen ? 0 : began(ctx);
+  }
+  /// The same for what must be as of the call in every mode.
+  TimeNs current_not_before(const OpContext& ctx) { return exact_ ? 0 : began(ctx); }
+  /// The same for another attempt at a call.
+  TimeNs now_not_before() { return exact_ ? 0 : clock_.monotonic_ns(); }
+  /// Nothing counts any more that was read before now: a lock was taken, or what was to be told is
+  /// lost. Nothing where the store is exact.
+  void forget_others();
+  /// Where told of changes of inodes, beside the cache; empty: not. No call is in progress when it
+  /// returns.
+  void on_inode_changed(std::function<void(Ino)> told);
+
   /// The volume has kFeatureFileFlags.
   bool keeps_file_flags() const { return keeps_file_flags_; }
 
@@ -134,6 +171,8 @@ class Meta {
   uint64_t current_epoch() const { return epoch_.load(std::memory_order_acquire); }
   /// Only ever raises it: lists that were checked under a later epoch stay checked.
   void set_current_epoch(uint64_t e) {
+    // What was cached under an earlier epoch is not checked: see session.cc.
+    if (e > current_epoch()) forget_others();
     uint64_t seen = epoch_.load(std::memory_order_acquire);
     while (seen < e && !epoch_.compare_exchange_weak(seen, e, std::memory_order_acq_rel)) {
     }
@@ -153,12 +192,23 @@ class Meta {
   /// of an earlier session's batch would lie below the new record's first_object).
   Status register_session(const OpContext& ctx);
   Result<uint64_t> next_id(const OpContext& ctx, IdBatch& batch, const char* counter);
+  Freshness leased(const OpContext& ctx);
+  TimeNs began(const OpContext& ctx) {
+    return ctx.began_ns != 0 ? ctx.began_ns : clock_.monotonic_ns();
+  }
+  void forget_conflict(const CommitRequest& request, const CommitResult& result);
+
+  void entry_changed(Ino parent, std::string_view name) override;
+  void inode_changed(Ino ino) override;
+  void children_changed(Ino directory) override;
+  void all_changed() override;
 
   std::shared_ptr<Store> store_;
   VolumeFormat format_;
   MetaOptions options_;
   const uint32_t usage_parts_;
   const bool keeps_file_flags_;
+  const bool exact_;
   std::atomic<uint64_t> turn_{0};
   Clock& clock_;
   Random& random_;
@@ -167,6 +217,9 @@ class Meta {
   std::atomic<ClientId> client_{0};
   std::atomic<ObjectId> first_object_{0};
   std::atomic<uint64_t> epoch_{0};
+  std::atomic<TimeNs> forgotten_before_{0};
+  std::mutex told_mutex_;
+  std::function<void(Ino)> told_;  // guarded by told_mutex_
   IdBatch inos_, objects_;
   std::mutex open_mutex_;
   std::map<Ino, uint32_t> open_;  // guarded by open_mutex_

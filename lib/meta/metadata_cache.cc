@@ -23,7 +23,7 @@ constexpr unsigned kReadAttempts = 64;  // then it is a miss
 static_assert(std::is_trivially_copyable_v<Attributes> && sizeof(Attributes) % 8 == 0);
 constexpr uint64_t kLinkedBit = uint64_t{1} << 63;
 
-// Words of an attribute slot: generation, parent, then Attributes with the flags below in place of
+// Words of an attribute slot: mark, parent, then Attributes with the flags below in place of
 // the inode number, which is the tag.
 constexpr uint64_t kLinkedFlag = 1;
 constexpr uint64_t kStaleFlag = 2;
@@ -31,6 +31,7 @@ static_assert(offsetof(Attributes, ino) == 0);
 
 void unpack(Ino ino, const uint64_t (&words)[cache_internal::kAttributeWords],
             CachedAttributes* out) {
+  out->mark = words[0];
   out->parent = words[1];
   out->linked = (words[2] & kLinkedFlag) != 0;
   out->times_stale = (words[2] & kStaleFlag) != 0;
@@ -217,23 +218,23 @@ MetadataCache::Hash MetadataCache::hash(Ino parent, std::string_view name) const
   return {low == 0 ? 1 : low, high};
 }
 
-bool MetadataCache::find_entry(Ino parent, std::string_view name, uint64_t generation,
+bool MetadataCache::find_entry(Ino parent, std::string_view name, const Freshness& fresh,
                                CachedEntry* out) {
   const Hash h = hash(parent, name);
   uint64_t words[cache_internal::kEntryWords];
   auto match = [&](const uint64_t(&w)[cache_internal::kEntryWords]) { return w[0] == h.high; };
   if (!read_slot(entries_.at(h.low), h.low, match, words)) return false;
-  if (words[1] != generation) return false;
-  *out = {words[2], (words[3] & kLinkedBit) != 0, words[3] & ~kLinkedBit};
+  if (!fresh.covers(words[1])) return false;
+  *out = {words[2], (words[3] & kLinkedBit) != 0, words[3] & ~kLinkedBit, words[1]};
   return true;
 }
 
-bool MetadataCache::find_attributes(Ino ino, uint64_t generation, bool exact,
+bool MetadataCache::find_attributes(Ino ino, const Freshness& fresh, bool exact,
                                     CachedAttributes* out) {
   uint64_t words[cache_internal::kAttributeWords];
   auto any = [](const auto&) { return true; };
   if (!read_slot(attributes_.at(mix(ino)), ino, any, words)) return false;
-  if (words[0] != generation) return false;
+  if (!fresh.covers(words[0])) return false;
   if (exact && (words[2] & kStaleFlag) != 0) return false;
   unpack(ino, words, out);
   return true;
@@ -245,12 +246,13 @@ void MetadataCache::put_entry(const Ticket& ticket, Ino parent, std::string_view
   const uint64_t stamp = own_commit ? next_stamp() : 0;
   EntryBucket& bucket = entries_.at(h.low);
   lock_bucket(bucket);
-  const bool current = bucket.changed.load(kRelaxed) <= ticket.stamp;
+  const bool current =
+      bucket.changed.load(kRelaxed) <= ticket.stamp && cleared_.load(kAcquire) <= ticket.stamp;
   if (own_commit) bucket.changed.store(stamp, kRelease);
   size_t way = find_entry_locked(bucket, h.low, h.high);
   if (current) {
     if (way == kNoWay) way = victim(bucket);
-    const uint64_t words[] = {h.high, ticket.generation, entry.ino,
+    const uint64_t words[] = {h.high, ticket.mark, entry.ino,
                               entry.version | (entry.linked ? kLinkedBit : 0)};
     for (size_t i = 0; i < std::size(words); ++i) bucket.words[way][i].store(words[i], kRelease);
     bucket.tags[way].store(h.low, kRelease);
@@ -304,11 +306,11 @@ CachedAttributes MetadataCache::load_locked(AttributeBucket& bucket, size_t way)
   return cached;
 }
 
-void MetadataCache::store_locked(AttributeBucket& bucket, size_t way, uint64_t generation,
+void MetadataCache::store_locked(AttributeBucket& bucket, size_t way, uint64_t mark,
                                  const CachedAttributes& attributes) {
   uint64_t words[cache_internal::kAttributeWords];
   std::memcpy(words + 2, &attributes.attr, sizeof(Attributes));
-  words[0] = generation;
+  words[0] = mark;
   words[1] = attributes.parent;
   words[2] = (attributes.linked ? kLinkedFlag : 0) | (attributes.times_stale ? kStaleFlag : 0);
   for (size_t i = 0; i < std::size(words); ++i) bucket.words[way][i].store(words[i], kRelease);
@@ -319,21 +321,24 @@ void MetadataCache::put_attributes(const Ticket& ticket, const CachedAttributes&
                                    bool own_commit) {
   const uint64_t stamp = own_commit ? next_stamp() : 0;
   AttributeBucket& bucket = lock(attributes.attr.ino);
-  const bool current = bucket.changed.load(kRelaxed) <= ticket.stamp;
+  const bool current =
+      bucket.changed.load(kRelaxed) <= ticket.stamp && cleared_.load(kAcquire) <= ticket.stamp;
   if (own_commit) bucket.changed.store(stamp, kRelease);
   size_t way = find_locked(bucket, attributes.attr.ino);
   if (current) {
     CachedAttributes value = attributes;
-    if (way < AttributeBucket::kWays && value.parent == 0 &&
-        bucket.words[way][0].load(kRelaxed) == ticket.generation) {
-      value.parent = load_locked(bucket, way).parent;
+    if (way < AttributeBucket::kWays) {
+      const CachedAttributes known = load_locked(bucket, way);
+      // Of two reads under way at once the later one may come first.
+      if (!own_commit && known.attr.version > value.attr.version) return unlock(bucket);
+      if (value.parent == 0 && known.mark == ticket.mark) value.parent = known.parent;
     }
     // Somebody changed the directory's children while it was read.
     if (value.attr.is_dir() && bucket.touched.load(kRelaxed) > ticket.stamp) {
       value.times_stale = true;
     }
     if (way == AttributeBucket::kWays) way = victim(bucket);
-    store_locked(bucket, way, ticket.generation, value);
+    store_locked(bucket, way, ticket.mark, value);
   } else if (own_commit && way < AttributeBucket::kWays) {
     bucket.tags[way].store(0, kRelease);
   }
@@ -370,7 +375,8 @@ void MetadataCache::touch_directory(Ino ino) {
 }
 
 void MetadataCache::clear() {
-  next_stamp();
+  // First: what is read before this and inserted after it must not come back.
+  cleared_.store(next_stamp(), kRelease);
   entries_.clear();
   attributes_.clear();
 }

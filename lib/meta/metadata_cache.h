@@ -6,8 +6,9 @@
 // a reference bit set once (second chance): each bucket is a seqlock.
 //
 // Freshness rests on two rules.
-//   1. Others' commits: a slot carries the Store::generation() read before the read that filled it
-//      and is valid while the store still returns that value.
+//   1. Others' commits: a slot carries a mark taken before the read that filled it, and who looks
+//      says which marks count (freshness.h). What the store tells of others' changes is forgotten,
+//      by rule 2 as if it were an own commit.
 //   2. Own commits: a Ticket is taken before a read. Each own commit stamps the buckets it changed
 //      before its operation returns; an insert whose ticket is older than the bucket's stamp is
 //      refused, so a reader that was overtaken by a commit never stores the older record.
@@ -24,8 +25,8 @@
 #include <string_view>
 
 #include "base/clock.h"
+#include "meta/freshness.h"
 #include "meta/records.h"
-#include "meta/store.h"
 
 namespace skerry::meta {
 
@@ -34,6 +35,7 @@ struct CachedEntry {
   Ino ino = 0;           // 0: there is no such name
   bool linked = false;   // as EntryRecord
   uint64_t version = 0;  // of the entry's row; meaningful when linked
+  uint64_t mark = 0;     // of what was found
 };
 
 struct CachedAttributes {
@@ -41,6 +43,7 @@ struct CachedAttributes {
   Ino parent = 0;            // of directories; 0: not known
   bool linked = false;       // the home is an inode record
   bool times_stale = false;  // a directory's mtime, ctime and nlink may be old
+  uint64_t mark = 0;         // of what was found
 };
 
 namespace cache_internal {
@@ -58,9 +61,8 @@ struct alignas(64) Bucket {
   std::atomic<uint64_t> words[kWays][kWords];
 };
 
-inline constexpr size_t kEntryWords =
-    4;  // second half of the hash, generation, ino, version|linked
-inline constexpr size_t kAttributeWords = 2 + sizeof(Attributes) / 8;  // generation, parent, rest
+inline constexpr size_t kEntryWords = 4;  // second half of the hash, mark, ino, version|linked
+inline constexpr size_t kAttributeWords = 2 + sizeof(Attributes) / 8;  // mark, parent, rest
 
 template <size_t kWords>
 class BucketTable {
@@ -85,19 +87,18 @@ class MetadataCache {
   MetadataCache(size_t entries, Random& random);
 
   struct Ticket {
-    uint64_t generation = 0;
+    uint64_t mark = 0;
     uint64_t stamp = 0;
   };
-  /// To be taken before the read (or the commit) whose outcome is inserted.
-  Ticket ticket(Store& store) const {
-    return {store.generation(), stamp_.load(std::memory_order_acquire)};
-  }
+  /// To be taken before the read (or the commit) whose outcome is inserted: see Meta::ticket().
+  Ticket ticket(uint64_t mark) const { return {mark, stamp_.load(std::memory_order_acquire)}; }
 
-  bool find_entry(Ino parent, std::string_view name, uint64_t generation, CachedEntry* out);
+  bool find_entry(Ino parent, std::string_view name, const Freshness& fresh, CachedEntry* out);
   /// `exact`: also the times and link count of a directory must be current.
-  bool find_attributes(Ino ino, uint64_t generation, bool exact, CachedAttributes* out);
+  bool find_attributes(Ino ino, const Freshness& fresh, bool exact, CachedAttributes* out);
 
-  /// What a read said. Ignored where an own commit came in between.
+  /// What a read said. Ignored where an own commit came in between, and where a later version of
+  /// the attributes is there.
   void insert_entry(const Ticket& ticket, Ino parent, std::string_view name,
                     const CachedEntry& entry);
   void insert_attributes(const Ticket& ticket, const CachedAttributes& attributes);
@@ -145,7 +146,7 @@ class MetadataCache {
   static void unlock(AttributeBucket& bucket);
   static size_t find_locked(AttributeBucket& bucket, Ino ino);
   static CachedAttributes load_locked(AttributeBucket& bucket, size_t way);
-  static void store_locked(AttributeBucket& bucket, size_t way, uint64_t generation,
+  static void store_locked(AttributeBucket& bucket, size_t way, uint64_t mark,
                            const CachedAttributes& attributes);
   void put_entry(const Ticket& ticket, Ino parent, std::string_view name, const CachedEntry& entry,
                  bool own_commit);
@@ -154,6 +155,7 @@ class MetadataCache {
   cache_internal::BucketTable<cache_internal::kEntryWords> entries_;
   cache_internal::BucketTable<cache_internal::kAttributeWords> attributes_;
   alignas(64) std::atomic<uint64_t> stamp_{0};
+  std::atomic<uint64_t> cleared_{0};  // stamp of the last clear()
   uint64_t key_[2];
 };
 

@@ -27,10 +27,14 @@ Status check_name(std::string_view name);
 /// The child's attributes, joined. ENOENT, ENOTDIR; EACCES without search permission on dir.
 /// Served by the cache while it is current: then no allocation and no store call. Without `exact` a
 /// directory's times and link count may be old, which a walk through it does not care about.
+/// `rest`: the path that the caller will follow from there; where the store is far, what it names
+/// is read in the same round trip and cached.
 Result<Attributes> lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name,
-                          bool exact = true);
-/// ESTALE if the inode does not exist any more (not even as an orphan).
-Result<Attributes> get_attributes(const OpContext& ctx, Meta& meta, Ino ino, bool exact = true);
+                          bool exact = true, std::string_view rest = {});
+/// ESTALE if the inode does not exist any more (not even as an orphan). `mark`: where given, gets
+/// the mark of the attributes (freshness.h).
+Result<Attributes> get_attributes(const OpContext& ctx, Meta& meta, Ino ino, bool exact = true,
+                                  uint64_t* mark = nullptr);
 /// Many at once, one round trip: result[i] belongs to (dir, names[i]).
 Result<std::vector<Result<Attributes>>> lookup_many(
     const OpContext& ctx, Meta& meta, const std::vector<std::pair<Ino, std::string>>& names);

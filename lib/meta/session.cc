@@ -21,6 +21,10 @@
 // Each "e >= E" is really e >= E - 1 on a store where a commit's tag may be read an instant before
 // the epoch moves; that is what the second of the two epochs is for.
 //
+// Where the store cannot prove what is current, lists and attributes are used unchecked for a
+// lease. (b) ends all leases first (Meta::forget_others), so what is used under E was read after
+// (a) there too, and a file is opened from the cache under E only if it was there after (a).
+//
 // (f) is one commit because a publication without its pins would be a lie for as long as the pins
 // take; where they are too many for one commit, those before the last carry pins alone.
 // (b) comes before (f) because an answer to (f) may be lost: the record must never be ahead of

@@ -1,17 +1,21 @@
 #include "meta/store.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace skerry::meta {
 
 Result<std::vector<EntryRecord>> Store::resolve(const OpContext& ctx, Ino directory,
-                                                const std::vector<std::string>& names) {
+                                                const std::vector<std::string>& names,
+                                                std::optional<AttributeHome>* start) {
   std::vector<EntryRecord> entries;
   for (const std::string& name : names) {
     ReadRequest request;
     request.keys.push_back(entry_key(directory, name));
+    if (start != nullptr) request.inodes.push_back(directory);
     request.join = true;
     SKERRY_ASSIGN(ReadResult found, read(ctx, request));
+    if (start != nullptr) *std::exchange(start, nullptr) = std::move(found.homes[0]);
     if (!found.records[0].has_value()) break;
     entries.push_back(std::get<EntryRecord>(std::move(*found.records[0])));
     if (!entries.back().attr.is_dir()) break;

@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -231,9 +232,25 @@ struct CommitResult {
 };
 
 struct StoreCapabilities {
-  uint32_t dirstat_shards = 1;  // how many dirstat records a new directory should get
-  uint32_t usage_parts = 1;     // how many usage records a client should spread its commits over
-  bool multi_host = false;      // may be shared between machines
+  uint32_t dirstat_shards = 1;   // how many dirstat records a new directory should get
+  uint32_t usage_parts = 1;      // how many usage records a client should spread its commits over
+  bool multi_host = false;       // may be shared between machines
+  bool exact_generation = true;  // generation() proves that nobody else has committed
+};
+
+/// Is told what other clients have changed. What it is told has been committed and can be read.
+/// Some changes may never be told, and some that did not happen may be.
+class ChangeSink {
+ public:
+  virtual void entry_changed(Ino parent, std::string_view name) = 0;
+  virtual void inode_changed(Ino ino) = 0;
+  /// Entries came or went: the directory's times and link count are others.
+  virtual void children_changed(Ino directory) = 0;
+  /// Anything may have changed that was not told.
+  virtual void all_changed() = 0;
+
+ protected:
+  ~ChangeSink() = default;
 };
 
 class Store {
@@ -250,11 +267,17 @@ class Store {
   /// Everything applied before this call survives power loss when it returns.
   virtual Status sync(const OpContext& ctx) = 0;
 
-  /// Freshness of what was read: while generation() returns the same value, no other client has
-  /// committed anything, so records cached under that value are current, apart from this client's
-  /// own commits. Costs a few nanoseconds: it is asked on every cached lookup. A store that cannot
-  /// know returns a new value each time.
+  /// With capabilities().exact_generation: while generation() returns the same value, no other
+  /// client has committed anything, so records cached under that value are current, apart from this
+  /// client's own commits. Costs a few nanoseconds: it is asked on every cached lookup. A store
+  /// that cannot know returns another value after it has heard of a change; that it stays proves
+  /// nothing.
   virtual uint64_t generation() noexcept = 0;
+
+  /// From now on `sink` is told what other clients change, by a thread of the store's; null:
+  /// nobody. No call of the former sink is in progress when it returns. Default: nothing is ever
+  /// told.
+  virtual void tell_changes(ChangeSink* sink) { static_cast<void>(sink); }
 
   /// Returns when generation() is no longer `seen`, after `timeout_ns`, or with ctx's error when
   /// its deadline passes or it is cancelled, which is noticed within kWaitSliceNs. May also return
@@ -265,10 +288,12 @@ class Store {
 
   /// Reads `names` one below the other starting in `directory`: result[i] is the entry of names[i],
   /// joined; it ends early (shorter than names) at the first that is absent or not a directory
-  /// (the absent one is not included). Default: one read() a name; override to do it in one
+  /// (the absent one is not included). `start`: where given, gets the joined attributes of
+  /// `directory`, or nothing if it is gone. Default: one read() a name; override to do it in one
   /// round trip.
   virtual Result<std::vector<EntryRecord>> resolve(const OpContext& ctx, Ino directory,
-                                                   const std::vector<std::string>& names);
+                                                   const std::vector<std::string>& names,
+                                                   std::optional<AttributeHome>* start = nullptr);
 };
 
 }  // namespace skerry::meta

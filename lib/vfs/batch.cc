@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "data/parallel.h"
+#include "vfs/confirm.h"
 #include "vfs/path_walk.h"
 
 namespace skerry::vfs {
@@ -133,8 +134,8 @@ Result<meta::Ino> target_of(const OpContext& ctx, Volume& volume, Parents& paren
     meta::CreateArgs args;
     args.mode = request.mode & 07777;
     args.exclusive = false;
-    SKERRY_ASSIGN(found, meta::create(ctx, volume.meta(), **parent,
-                                      path.substr(parent_part(path).size()), args));
+    SKERRY_ASSIGN(found, create_or_find(ctx, volume.meta(), **parent,
+                                        path.substr(parent_part(path).size()), args));
     known = found.created || found.attr.type == FileType::kRegular;
     if (found.created) return found.attr.ino;
   }
@@ -159,20 +160,28 @@ Result<meta::Ino> target_of(const OpContext& ctx, Volume& volume, Parents& paren
 std::vector<meta::Ino> find_targets(const OpContext& ctx, Volume& volume,
                                     std::vector<WriteRequest>& requests) {
   std::vector<meta::Ino> target(requests.size(), 0);
-  auto find = [&](Parents& parents, size_t i) -> Status {
+  auto find = [&](const OpContext& by, Parents& parents, size_t i) -> Status {
     if (requests[i].data.size() > meta::kMaxFileSize) {
       return Error(EFBIG, "a file holds at most 2^57 bytes");
     }
-    SKERRY_ASSIGN(target[i], target_of(ctx, volume, parents, requests[i]));
+    SKERRY_ASSIGN(target[i], target_of(by, volume, parents, requests[i]));
     return {};
   };
   const size_t pieces = (requests.size() + kCreatesPerPiece - 1) / kCreatesPerPiece;
   data::run_parallel(volume.executor(), pieces, [&](size_t piece) {
-    Parents parents(ctx, volume);
+    bool aged = false;
+    OpContext by = ctx;
+    by.aged = &aged;
+    Parents parents(by, volume);
     const size_t end = std::min(requests.size(), (piece + 1) * kCreatesPerPiece);
     for (size_t i = piece * kCreatesPerPiece; i < end; i++) {
       try {
-        requests[i].result = find(parents, i);
+        requests[i].result = find(by, parents, i);
+        const Status& result = requests[i].result;
+        if (result.ok() || !aged || !is_about_files(result.error())) continue;
+        const NotBefore now(ctx, volume.meta().now_not_before());  // as confirmed() does
+        Parents again(*now, volume);
+        requests[i].result = find(*now, again, i);
       } catch (const std::bad_alloc&) {
         requests[i].result = Error(ENOMEM);
       }
@@ -216,10 +225,13 @@ std::vector<Result<std::unique_ptr<Handle>>> open_many(const OpContext& ctx, Vol
     }
     return results;
   }
-  AttributeResults found = find_many(ctx, volume, paths, (flags & O_NOFOLLOW) == 0);
+  meta::Meta& meta = volume.meta();
+  const NotBefore open(
+      ctx, (flags & O_TRUNC) != 0 ? meta.current_not_before(ctx) : meta.open_not_before(ctx));
+  AttributeResults found = find_many(*open, volume, paths, (flags & O_NOFOLLOW) == 0);
   for (auto& attr : found) {
     if (attr.ok()) {
-      results.push_back(open_found(ctx, volume, *attr, flags));
+      results.push_back(open_found(*open, volume, *attr, flags));
     } else {
       results.push_back(std::move(attr).error());
     }
@@ -227,8 +239,10 @@ std::vector<Result<std::unique_ptr<Handle>>> open_many(const OpContext& ctx, Vol
   return results;
 }
 
-Result<uint64_t> read_file(const OpContext& ctx, Volume& volume, std::string_view path,
+Result<uint64_t> read_file(const OpContext& caller, Volume& volume, std::string_view path,
                            MutableBytes out) {
+  const NotBefore open(caller, volume.meta().open_not_before(caller));
+  const OpContext& ctx = *open;
   SKERRY_ASSIGN(meta::Attributes attr, stat(ctx, volume, nullptr, path, Lookup{}));
   SKERRY_TRY(may_read(ctx, volume, attr));
   volume.access_times().note(attr);
@@ -248,7 +262,10 @@ void read_many(const OpContext& ctx, Volume& volume, std::vector<ReadRequest>& r
     paths.push_back(requests[i].path);
     path_requests.push_back(i);
   }
-  AttributeResults found = find_many(ctx, volume, paths, true);
+  // Paths are opened; what is open already is as current as it was then.
+  const NotBefore open(ctx, volume.meta().open_not_before(ctx));
+  TimeNs not_before_ns = paths.empty() ? 0 : open->not_before_ns;
+  AttributeResults found = find_many(*open, volume, paths, true);
 
   std::vector<std::shared_ptr<data::OpenInode>> inodes(requests.size());
   for (size_t p = 0; p < path_requests.size(); p++) {
@@ -264,7 +281,8 @@ void read_many(const OpContext& ctx, Volume& volume, std::vector<ReadRequest>& r
   std::vector<data::FileStore::ReadItem> items;
   std::vector<size_t> where;
   auto flush_round = [&] {
-    volume.files().read_many(ctx, items);
+    const NotBefore since(ctx, not_before_ns);
+    volume.files().read_many(*since, items);
     for (size_t i = 0; i < items.size(); i++) {
       requests[where[i]].result = std::move(items[i].result);
     }
@@ -280,6 +298,7 @@ void read_many(const OpContext& ctx, Volume& volume, std::vector<ReadRequest>& r
         continue;
       }
       request.file->note_read();
+      not_before_ns = std::max(not_before_ns, request.file->opened_ns());
       inodes[i] = request.file->inode();
     }
     if (inodes[i] == nullptr) continue;
@@ -320,7 +339,9 @@ void write_many(const OpContext& ctx, Volume& volume, std::vector<WriteRequest>&
     contents.push_back(requests[i].data);
     where.push_back(i);
   }
-  std::vector<Status> stored = volume.files().write_files(ctx, files, contents);
+  // How long a file was that is replaced is not to be a guess.
+  const NotBefore now(ctx, volume.meta().current_not_before(ctx));
+  std::vector<Status> stored = volume.files().write_files(*now, files, contents);
   make_durable(ctx, volume, stored);
   for (size_t i = 0; i < stored.size(); i++) requests[where[i]].result = std::move(stored[i]);
   for (size_t i = 0; i < requests.size(); i++) {

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "vfs/confirm.h"
 #include "vfs/path_walk.h"
 
 namespace skerry::vfs {
@@ -55,8 +56,16 @@ Status may_open(const OpContext& ctx, Volume& volume, const meta::Attributes& at
   return {};
 }
 
-Result<std::unique_ptr<Handle>> make(Volume& volume, const meta::Attributes& attr, int flags) {
-  return std::make_unique<Handle>(volume, attr, flags);
+Result<std::unique_ptr<Handle>> make(const OpContext& ctx, Volume& volume,
+                                     const meta::Attributes& attr, int flags) {
+  return std::make_unique<Handle>(volume, attr, flags, ctx.not_before_ns);
+}
+
+/// Whether what is opened must be as it is now, whatever the volume's consistency: what is cut is
+/// not to be a file that had lost its name.
+TimeNs open_not_before(const OpContext& ctx, Volume& volume, int flags) {
+  meta::Meta& meta = volume.meta();
+  return (flags & O_TRUNC) != 0 ? meta.current_not_before(ctx) : meta.open_not_before(ctx);
 }
 
 Result<std::unique_ptr<Handle>> open_temporary(const OpContext& ctx, Volume& volume,
@@ -64,12 +73,13 @@ Result<std::unique_ptr<Handle>> open_temporary(const OpContext& ctx, Volume& vol
                                                uint32_t mode) {
   SKERRY_ASSIGN(meta::Ino start, start_of(volume, at, path));
   for (unsigned walks = 1;; ++walks) {
-    PathWalk walk(ctx, volume.meta(), start);
+    const NotBefore again(ctx, walks == 1 ? 0 : volume.meta().now_not_before());
+    PathWalk walk(*again, volume.meta(), start);
     SKERRY_ASSIGN(meta::Attributes dir, walk.resolve(path, (flags & O_NOFOLLOW) == 0));
     if (!dir.is_dir()) return Error(ENOTDIR, "O_TMPFILE wants a directory");
     SKERRY_TRY(volume.check_writable());
-    auto attr = meta::create_orphan(ctx, volume.meta(), dir.ino, mode & 07777);
-    if (attr.ok()) return make(volume, *attr, flags);
+    auto attr = meta::create_orphan(*again, volume.meta(), dir.ino, mode & 07777);
+    if (attr.ok()) return make(ctx, volume, *attr, flags);
     // Another directory may have taken the name of the one that was found.
     if (attr.error().code() != ENOENT || walks == kMaxWalks) return std::move(attr).error();
   }
@@ -79,7 +89,9 @@ Result<std::unique_ptr<Handle>> open_or_create(const OpContext& ctx, Volume& vol
                                                const Handle* at, std::string_view path, int flags,
                                                uint32_t mode) {
   SKERRY_ASSIGN(meta::Ino start, start_of(volume, at, path));
-  PathWalk walk(ctx, volume.meta(), start);
+  // What is opened is as it is now; only the way to it may be as old as the lease.
+  const NotBefore open(ctx, volume.meta().current_not_before(ctx));
+  PathWalk walk(volume.options().read_only ? *open : ctx, volume.meta(), start);
   SKERRY_TRY(walk.to_parent(path));
   const bool exclusive = (flags & O_EXCL) != 0;
   for (;;) {
@@ -101,16 +113,16 @@ Result<std::unique_ptr<Handle>> open_or_create(const OpContext& ctx, Volume& vol
       meta::CreateArgs args;
       args.mode = mode & 07777;
       args.exclusive = exclusive;
-      SKERRY_ASSIGN(found, meta::create(ctx, volume.meta(), walk.directory(), walk.name(), args));
+      SKERRY_ASSIGN(found, create_or_find(ctx, volume.meta(), walk.directory(), walk.name(), args));
     }
-    if (found.created) return make(volume, found.attr, flags);
+    if (found.created) return make(*open, volume, found.attr, flags);
     if (exclusive) return Error(EEXIST, "it exists already");
     if (found.attr.type == FileType::kSymlink && (flags & O_NOFOLLOW) == 0) {
       SKERRY_TRY(walk.through_link(found.attr.ino));
       continue;
     }
     if (found.attr.is_dir()) return Error(EISDIR, "O_CREAT on a directory");
-    return open_found(ctx, volume, found.attr, flags);
+    return open_found(*open, volume, found.attr, flags);
   }
 }
 
@@ -125,15 +137,16 @@ Result<std::unique_ptr<Handle>> open_path(const OpContext& ctx, Volume& volume, 
       return open_or_create(ctx, volume, at, path, flags, mode);
     }
   }
+  const NotBefore open(ctx, open_not_before(ctx, volume, flags));
   SKERRY_ASSIGN(meta::Ino start, start_of(volume, at, path));
-  PathWalk walk(ctx, volume.meta(), start);
+  PathWalk walk(*open, volume.meta(), start);
   SKERRY_ASSIGN(meta::Attributes attr, walk.resolve(path, (flags & O_NOFOLLOW) == 0));
-  return open_found(ctx, volume, attr, flags);
+  return open_found(*open, volume, attr, flags);
 }
 
 }  // namespace
 
-Handle::Handle(Volume& volume, const meta::Attributes& attr, int flags)
+Handle::Handle(Volume& volume, const meta::Attributes& attr, int flags, TimeNs opened_ns)
     : volume_(volume),
       ino_(attr.ino),
       type_(attr.type),
@@ -146,7 +159,8 @@ Handle::Handle(Volume& volume, const meta::Attributes& attr, int flags)
       mark_((inode_ != nullptr || attr.is_dir()) && readable_ && (flags & O_NOATIME) == 0
                 ? volume.access_times().open(attr)
                 : nullptr),
-      at_open_(attr) {
+      at_open_(attr),
+      opened_ns_(opened_ns) {
   if (inode_ == nullptr && !attr.is_dir()) {
     volume_.meta().note_open(ino_);  // FileStore did it for the others
     counted_ = true;
@@ -171,8 +185,9 @@ Handle::~Handle() {
 
 Result<std::unique_ptr<Handle>> Handle::reopen(const OpContext& ctx, Volume& volume, meta::Ino ino,
                                                int flags) {
-  SKERRY_ASSIGN(meta::Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
-  return make(volume, attr, flags);
+  const NotBefore open(ctx, volume.meta().current_not_before(ctx));
+  SKERRY_ASSIGN(meta::Attributes attr, meta::get_attributes(*open, volume.meta(), ino));
+  return make(*open, volume, attr, flags);
 }
 
 Status Handle::check_not_path() const {
@@ -192,9 +207,16 @@ Status Handle::check_writable() const {
 }
 
 Result<meta::Attributes> Handle::attributes(const OpContext& ctx) {
-  auto attr = committed_or_dirty(ctx);
+  const NotBefore since(ctx, opened_ns_);
+  auto attr = committed_or_dirty(*since);
   if (attr.ok()) volume_.access_times().show(&*attr);
   return attr;
+}
+
+Result<uint64_t> Handle::data_token(const OpContext& ctx) {
+  if (inode_ == nullptr) return Error(EBADF, "the file has no data");
+  const NotBefore since(ctx, opened_ns_);
+  return inode_->data_token(*since);
 }
 
 Result<meta::Attributes> Handle::committed_or_dirty(const OpContext& ctx) {
@@ -233,9 +255,9 @@ Status check_open_flags(int flags) {
 Result<std::unique_ptr<Handle>> open_found(const OpContext& ctx, Volume& volume,
                                            const meta::Attributes& attr, int flags) {
   if ((flags & O_DIRECTORY) != 0 && !attr.is_dir()) return Error(ENOTDIR, "not a directory");
-  if ((flags & O_PATH) != 0) return make(volume, attr, flags);
+  if ((flags & O_PATH) != 0) return make(ctx, volume, attr, flags);
   SKERRY_TRY(may_open(ctx, volume, attr, flags));
-  SKERRY_ASSIGN(std::unique_ptr<Handle> handle, make(volume, attr, flags));
+  SKERRY_ASSIGN(std::unique_ptr<Handle> handle, make(ctx, volume, attr, flags));
   if ((flags & O_TRUNC) != 0 && attr.type == FileType::kRegular) {
     volume.heartbeat_if_due();
     uint32_t clear_mode = ctx.credentials.is_root() ? 0 : 06000;
@@ -247,11 +269,16 @@ Result<std::unique_ptr<Handle>> open_found(const OpContext& ctx, Volume& volume,
 Result<std::unique_ptr<Handle>> open_file(const OpContext& ctx, Volume& volume, const Handle* at,
                                           std::string_view path, int flags, uint32_t mode) {
   SKERRY_TRY(check_open_flags(flags));
-  for (unsigned walks = 1;; ++walks) {
-    auto handle = open_path(ctx, volume, at, path, flags, mode);
-    // With O_TRUNC: another file may have taken the name of the one that was found.
-    if (handle.ok() || handle.error().code() != ESTALE || walks == kMaxWalks) return handle;
-  }
+  auto open = [&](const OpContext& by) {
+    for (unsigned walks = 1;; ++walks) {
+      const NotBefore again(by, walks == 1 ? 0 : volume.meta().now_not_before());
+      auto handle = open_path(*again, volume, at, path, flags, mode);
+      // With O_TRUNC: another file may have taken the name of the one that was found.
+      if (handle.ok() || handle.error().code() != ESTALE || walks == kMaxWalks) return handle;
+    }
+  };
+  const bool changes = (flags & (O_CREAT | O_TRUNC)) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
+  return changes ? confirmed(ctx, volume.meta(), open) : open(ctx);
 }
 
 }  // namespace skerry::vfs

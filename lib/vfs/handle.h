@@ -21,8 +21,9 @@ namespace skerry::vfs {
 /// Thread-safe. The volume outlives it. Offsets above INT64_MAX are EINVAL, as for off_t.
 class Handle {
  public:
-  /// `attr` is what was opened; `flags` as of open(2). Made by open_file().
-  Handle(Volume& volume, const meta::Attributes& attr, int flags);
+  /// `attr` is what was opened; `flags` as of open(2). Made by open_file(). `opened_ns`: see
+  /// below.
+  Handle(Volume& volume, const meta::Attributes& attr, int flags, TimeNs opened_ns);
   /// Opens by inode what the same process had open before it forked: no permission is checked
   /// again, nothing is created or cut. ESTALE if the file is gone.
   static Result<std::unique_ptr<Handle>> reopen(const OpContext& ctx, Volume& volume, meta::Ino ino,
@@ -36,6 +37,9 @@ class Handle {
   int flags() const { return flags_; }
   bool is_directory() const { return type_ == meta::FileType::kDirectory; }
   meta::FileType type() const { return type_; }
+  /// What was read before it is not told through this handle; 0: the volume's consistency says it
+  /// all.
+  TimeNs opened_ns() const { return opened_ns_; }
   /// O_TMPFILE | O_EXCL: the file may never get a name.
   bool nameless() const { return nameless_; }
   /// EBADF where the handle was not opened for it, EISDIR for directories.
@@ -92,6 +96,8 @@ class Handle {
 
   /// fstat(2), with what this client has written and not flushed.
   Result<meta::Attributes> attributes(const OpContext& ctx);
+  /// See OpenInode::data_token().
+  Result<uint64_t> data_token(const OpContext& ctx);
 
  private:
   Result<meta::Attributes> committed_or_dirty(const OpContext& ctx);
@@ -121,6 +127,7 @@ class Handle {
   std::mutex owners_mutex_;
   std::set<uint64_t> lock_owners_;  // guarded by owners_mutex_: whose record locks it has taken
   meta::Attributes at_open_;
+  const TimeNs opened_ns_;
 };
 
 /// open(2) and openat(2). `at`: null for the root.

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "vfs/confirm.h"
 #include "vfs/namespace.h"
 
 namespace skerry::vfs {
@@ -51,11 +52,13 @@ Status may_change(Volume& volume) {
 
 Result<Attributes> add(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name,
                        const meta::CreateArgs& args) {
-  Status allowed = may_add(ctx, volume, dir, name);
-  if (!allowed.ok()) return told_apart(ctx, volume, dir, std::move(allowed).error());
-  auto made = meta::create(ctx, volume.meta(), dir, name, args);
-  if (!made.ok()) return told_apart(ctx, volume, dir, std::move(made).error());
-  return made->attr;
+  return confirmed(ctx, volume.meta(), [&](const OpContext& by) -> Result<Attributes> {
+    Status allowed = may_add(by, volume, dir, name);
+    if (!allowed.ok()) return told_apart(by, volume, dir, std::move(allowed).error());
+    auto made = meta::create(by, volume.meta(), dir, name, args);
+    if (!made.ok()) return told_apart(by, volume, dir, std::move(made).error());
+    return made->attr;
+  });
 }
 
 Result<Attributes> with_unflushed(const OpContext& ctx, Volume& volume, Result<Attributes> attr) {
@@ -68,7 +71,9 @@ Result<Attributes> with_unflushed(const OpContext& ctx, Volume& volume, Result<A
   return attr;
 }
 
-Status set_length(const OpContext& ctx, Volume& volume, Ino ino, uint64_t length) {
+Status set_length(const OpContext& caller, Volume& volume, Ino ino, uint64_t length) {
+  const NotBefore now(caller, volume.meta().current_not_before(caller));
+  const OpContext& ctx = *now;
   SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
   if (attr.is_dir()) return Error(EISDIR, "a directory");
   if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
@@ -129,12 +134,15 @@ Result<std::unique_ptr<Handle>> inode_open(const OpContext& ctx, Volume& volume,
     return Error(EINVAL, "O_CREAT and O_TMPFILE make names and files: they want a directory");
   }
   SKERRY_TRY(check_open_flags(flags));
-  SKERRY_ASSIGN(Attributes attr, meta::get_attributes(ctx, volume.meta(), ino));
+  meta::Meta& meta = volume.meta();
+  const NotBefore open(
+      ctx, (flags & O_TRUNC) != 0 ? meta.current_not_before(ctx) : meta.open_not_before(ctx));
+  SKERRY_ASSIGN(Attributes attr, meta::get_attributes(*open, meta, ino));
   // Whoever has such a number got it by a name that leads elsewhere by now.
   if (attr.nlink == 0 && !volume.meta().is_open(ino)) {
     return Error(ESTALE, "the file has no name any more and is not open here");
   }
-  return open_found(ctx, volume, attr, flags);
+  return open_found(*open, volume, attr, flags);
 }
 
 Result<CreatedFile> inode_create(const OpContext& ctx, Volume& volume, Ino dir,
@@ -144,33 +152,36 @@ Result<CreatedFile> inode_create(const OpContext& ctx, Volume& volume, Ino dir,
   meta::CreateArgs args;
   args.mode = mode & 07777;
   args.exclusive = (flags & O_EXCL) != 0;
-  if (volume.options().read_only) {
-    auto there = meta::lookup(ctx, volume.meta(), dir, name);
-    if (!there.ok()) {
-      if (there.error().code() == ENOENT) SKERRY_TRY(volume.check_writable());
-      return std::move(there).error();
+  return confirmed(ctx, volume.meta(), [&](const OpContext& by) -> Result<CreatedFile> {
+    const NotBefore open(by, volume.meta().current_not_before(by));
+    if (volume.options().read_only) {
+      auto there = meta::lookup(*open, volume.meta(), dir, name);
+      if (!there.ok()) {
+        if (there.error().code() == ENOENT) SKERRY_TRY(volume.check_writable());
+        return std::move(there).error();
+      }
+      if (args.exclusive) return Error(EEXIST, "it exists already");
+      SKERRY_ASSIGN(auto handle, open_found(*open, volume, *there, flags));
+      return CreatedFile{*there, std::move(handle)};
     }
-    if (args.exclusive) return Error(EEXIST, "it exists already");
-    SKERRY_ASSIGN(auto handle, open_found(ctx, volume, *there, flags));
-    return CreatedFile{*there, std::move(handle)};
-  }
-  volume.heartbeat_if_due();
-  auto made = meta::create(ctx, volume.meta(), dir, name, args);
-  if (!made.ok()) return told_apart(ctx, volume, dir, std::move(made).error());
-  CreatedFile file{made->attr, nullptr};
-  if (made->created) {
-    file.handle = std::make_unique<Handle>(volume, file.attr, flags);
+    volume.heartbeat_if_due();
+    auto made = create_or_find(by, volume.meta(), dir, name, args);
+    if (!made.ok()) return told_apart(by, volume, dir, std::move(made).error());
+    CreatedFile file{made->attr, nullptr};
+    if (made->created) {
+      file.handle = std::make_unique<Handle>(volume, file.attr, flags, open->not_before_ns);
+      return file;
+    }
+    if (file.attr.is_dir()) return Error(EISDIR, "O_CREAT on a directory");
+    if (file.attr.type == FileType::kSymlink) {
+      return Error(ESTALE, "a symbolic link has taken the name: look it up again");
+    }
+    SKERRY_ASSIGN(file.handle, open_found(*open, volume, file.attr, flags));
+    if ((flags & O_TRUNC) != 0) {
+      SKERRY_ASSIGN(file.attr, file.handle->attributes(*open));
+    }
     return file;
-  }
-  if (file.attr.is_dir()) return Error(EISDIR, "O_CREAT on a directory");
-  if (file.attr.type == FileType::kSymlink) {
-    return Error(ESTALE, "a symbolic link has taken the name: look it up again");
-  }
-  SKERRY_ASSIGN(file.handle, open_found(ctx, volume, file.attr, flags));
-  if ((flags & O_TRUNC) != 0) {
-    SKERRY_ASSIGN(file.attr, file.handle->attributes(ctx));
-  }
-  return file;
+  });
 }
 
 Result<Attributes> inode_mkdir(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name,
@@ -198,28 +209,36 @@ Result<std::string> inode_readlink(const OpContext& ctx, Volume& volume, Ino ino
 
 Result<Attributes> inode_link(const OpContext& ctx, Volume& volume, Ino ino, Ino dir,
                               std::string_view name) {
-  Status allowed = may_add(ctx, volume, dir, name);
-  if (!allowed.ok()) return told_apart(ctx, volume, dir, std::move(allowed).error());
-  return with_unflushed(
-      ctx, volume, told_apart(ctx, volume, dir, meta::link(ctx, volume.meta(), ino, dir, name)));
+  return confirmed(ctx, volume.meta(), [&](const OpContext& by) -> Result<Attributes> {
+    Status allowed = may_add(by, volume, dir, name);
+    if (!allowed.ok()) return told_apart(by, volume, dir, std::move(allowed).error());
+    auto linked = meta::link(by, volume.meta(), ino, dir, name);
+    return with_unflushed(by, volume, told_apart(by, volume, dir, std::move(linked)));
+  });
 }
 
 Status inode_unlink(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name) {
   SKERRY_TRY(may_change(volume));
-  return told_apart(ctx, volume, dir, meta::unlink(ctx, volume.meta(), dir, name));
+  return confirmed(ctx, volume.meta(), [&](const OpContext& by) {
+    return told_apart(by, volume, dir, meta::unlink(by, volume.meta(), dir, name));
+  });
 }
 
 Status inode_rmdir(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name) {
   SKERRY_TRY(may_change(volume));
-  return told_apart(ctx, volume, dir, meta::rmdir(ctx, volume.meta(), dir, name));
+  return confirmed(ctx, volume.meta(), [&](const OpContext& by) {
+    return told_apart(by, volume, dir, meta::rmdir(by, volume.meta(), dir, name));
+  });
 }
 
 Status inode_rename(const OpContext& ctx, Volume& volume, Ino from_dir, std::string_view from,
                     Ino to_dir, std::string_view to, unsigned flags) {
   SKERRY_TRY(may_change(volume));
-  Status moved = meta::rename(ctx, volume.meta(), from_dir, from, to_dir, to, flags);
-  moved = told_apart(ctx, volume, from_dir, std::move(moved));
-  return told_apart(ctx, volume, to_dir, std::move(moved));
+  return confirmed(ctx, volume.meta(), [&](const OpContext& by) {
+    Status moved = meta::rename(by, volume.meta(), from_dir, from, to_dir, to, flags);
+    moved = told_apart(by, volume, from_dir, std::move(moved));
+    return told_apart(by, volume, to_dir, std::move(moved));
+  });
 }
 
 }  // namespace skerry::vfs

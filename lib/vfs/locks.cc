@@ -269,6 +269,14 @@ void LockTable::wait_for_other_client(const OpContext& ctx, const CancelToken& t
 
 Status LockTable::take(const OpContext& ctx, const Inode& inode, const FileLock& wanted,
                        bool wait) {
+  SKERRY_TRY(take_it(ctx, inode, wanted, wait));
+  // Whatever others did before they gave up theirs is seen from now on.
+  volume_.meta().forget_others();
+  return {};
+}
+
+Status LockTable::take_it(const OpContext& ctx, const Inode& inode, const FileLock& wanted,
+                          bool wait) {
   // What was written without the lock must not be lost with it.
   if (inode->dirty()) {
     SKERRY_TRY(inode->flush(step_context(ctx), meta::Durability::kVisible));
@@ -459,13 +467,13 @@ Status LockTable::verify(const OpContext& ctx, const data::OpenInode& inode) {
     volume_.suspect_session();
     return lost();
   }
-  const uint64_t generation = meta.store().generation();
-  if (verified_.load(std::memory_order_acquire) == generation) return {};
+  if (meta.freshness(ctx).covers(verified_.load(std::memory_order_acquire))) return {};
+  const uint64_t mark = meta.mark();
   meta::ReadRequest request;
   request.keys.push_back(meta::client_key(session));
   SKERRY_ASSIGN(meta::ReadResult read, meta.store().read(ctx, request));
   if (read.records[0]) {
-    verified_.store(generation, std::memory_order_release);
+    verified_.store(mark, std::memory_order_release);
     return {};
   }
   volume_.suspect_session();

@@ -62,7 +62,8 @@ class LockTable {
   /// Whether the owner holds anything of the file.
   bool holds(meta::Ino ino, meta::LockKind kind, uint64_t owner);
   /// EIO if the session that holds the file's locks is gone. Asks the store only where another
-  /// client has committed since it last asked: removing a session is a commit.
+  /// client may have committed since it last asked, or once a lease: removing a session is a
+  /// commit.
   Status verify(const OpContext& ctx, const data::OpenInode& inode);
 
   /// Gives up what belongs to sessions other than the current one. After reopen_session().
@@ -100,6 +101,7 @@ class LockTable {
   class Use;
   class Busy;
 
+  Status take_it(const OpContext& ctx, const Inode& inode, const meta::FileLock& wanted, bool wait);
   OpContext step_context(const OpContext& ctx) const;
   Result<Obstacle> attempt(const OpContext& ctx, Entry& entry, const Inode& inode,
                            const meta::FileLock& wanted);
@@ -116,7 +118,7 @@ class LockTable {
   void keep_or_erase(Entry& entry);
 
   Volume& volume_;
-  std::atomic<uint64_t> verified_{0};  // generation at which the session was last seen to be there
+  std::atomic<uint64_t> verified_{0};  // mark of when the session was last seen to be there
   std::atomic<size_t> count_{0};       // of entries_
   std::mutex mutex_;                   // guards all below; never held across I/O
   std::map<meta::Ino, std::unique_ptr<Entry>> entries_;

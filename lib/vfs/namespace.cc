@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "vfs/confirm.h"
 #include "vfs/path_walk.h"
 
 namespace skerry::vfs {
@@ -55,11 +56,13 @@ Status may_remove(Volume& volume, PathWalk& walk) {
 Status add(const OpContext& ctx, Volume& volume, const Handle* at, std::string_view path,
            const meta::CreateArgs& args) {
   SKERRY_ASSIGN(meta::Ino start, start_of(volume, at, path));
-  PathWalk walk(ctx, volume.meta(), start);
-  SKERRY_TRY(to_new_name(walk, path, args.type == FileType::kDirectory));
-  SKERRY_TRY(may_add(volume, walk));
-  SKERRY_TRY(meta::create(ctx, volume.meta(), walk.directory(), walk.name(), args));
-  return {};
+  return confirmed(ctx, volume.meta(), [&](const OpContext& by) -> Status {
+    PathWalk walk(by, volume.meta(), start);
+    SKERRY_TRY(to_new_name(walk, path, args.type == FileType::kDirectory));
+    SKERRY_TRY(may_add(volume, walk));
+    SKERRY_TRY(meta::create(by, volume.meta(), walk.directory(), walk.name(), args));
+    return {};
+  });
 }
 
 }  // namespace
@@ -146,7 +149,10 @@ Status mkdir(const OpContext& ctx, Volume& volume, const Handle* at, std::string
   return add(ctx, volume, at, path, directory_args(mode));
 }
 
-Status mkdirs(const OpContext& ctx, Volume& volume, std::string_view path, uint32_t mode) {
+Status mkdirs(const OpContext& caller, Volume& volume, std::string_view path, uint32_t mode) {
+  // That all is there already is told without a commit.
+  const NotBefore now(caller, volume.meta().current_not_before(caller));
+  const OpContext& ctx = *now;
   auto there = find(ctx, volume, nullptr, path, Lookup{});
   if (there.ok()) {
     if (there->is_dir()) return {};
@@ -199,51 +205,57 @@ Result<std::string> readlink(const OpContext& ctx, Volume& volume, const Handle*
 
 Status unlink(const OpContext& ctx, Volume& volume, const Handle* at, std::string_view path) {
   SKERRY_ASSIGN(meta::Ino start, start_of(volume, at, path));
-  PathWalk walk(ctx, volume.meta(), start);
-  SKERRY_TRY(walk.to_parent(path));
-  if (walk.kind() != LastKind::kName) return Error(EISDIR, "a directory");
-  if (walk.trailing_slash()) {
-    SKERRY_ASSIGN(meta::Attributes there, walk.last());
-    if (there.is_dir()) return Error(EISDIR, "a directory");
-    return Error(ENOTDIR, "a slash stands behind what is not a directory");
-  }
-  SKERRY_TRY(may_remove(volume, walk));
-  return meta::unlink(ctx, volume.meta(), walk.directory(), walk.name());
+  return confirmed(ctx, volume.meta(), [&](const OpContext& by) -> Status {
+    PathWalk walk(by, volume.meta(), start);
+    SKERRY_TRY(walk.to_parent(path));
+    if (walk.kind() != LastKind::kName) return Error(EISDIR, "a directory");
+    if (walk.trailing_slash()) {
+      SKERRY_ASSIGN(meta::Attributes there, walk.last());
+      if (there.is_dir()) return Error(EISDIR, "a directory");
+      return Error(ENOTDIR, "a slash stands behind what is not a directory");
+    }
+    SKERRY_TRY(may_remove(volume, walk));
+    return meta::unlink(by, volume.meta(), walk.directory(), walk.name());
+  });
 }
 
 Status rmdir(const OpContext& ctx, Volume& volume, const Handle* at, std::string_view path) {
   SKERRY_ASSIGN(meta::Ino start, start_of(volume, at, path));
-  PathWalk walk(ctx, volume.meta(), start);
-  SKERRY_TRY(walk.to_parent(path));
-  switch (walk.kind()) {
-    case LastKind::kDotDot:
-      return Error(ENOTEMPTY, "the path ends with \"..\"");
-    case LastKind::kDot:
-      return Error(EINVAL, "the path ends with \".\"");
-    case LastKind::kRoot:
-      return Error(EBUSY, "the root cannot be removed");
-    case LastKind::kName:
-      break;
-  }
-  SKERRY_TRY(may_remove(volume, walk));
-  return meta::rmdir(ctx, volume.meta(), walk.directory(), walk.name());
+  return confirmed(ctx, volume.meta(), [&](const OpContext& by) -> Status {
+    PathWalk walk(by, volume.meta(), start);
+    SKERRY_TRY(walk.to_parent(path));
+    switch (walk.kind()) {
+      case LastKind::kDotDot:
+        return Error(ENOTEMPTY, "the path ends with \"..\"");
+      case LastKind::kDot:
+        return Error(EINVAL, "the path ends with \".\"");
+      case LastKind::kRoot:
+        return Error(EBUSY, "the root cannot be removed");
+      case LastKind::kName:
+        break;
+    }
+    SKERRY_TRY(may_remove(volume, walk));
+    return meta::rmdir(by, volume.meta(), walk.directory(), walk.name());
+  });
 }
 
 Status link(const OpContext& ctx, Volume& volume, const Handle* from_at, std::string_view from,
             const Handle* to_at, std::string_view to, Lookup how) {
-  auto link_it = [&](const meta::Attributes& source) -> Status {
-    if (from.empty() && from_at != nullptr && from_at->nameless()) {
-      return Error(ENOENT, "the file was opened with O_TMPFILE | O_EXCL");
-    }
-    SKERRY_ASSIGN(meta::Ino start, start_of(volume, to_at, to));
-    PathWalk walk(ctx, volume.meta(), start);
-    SKERRY_TRY(to_new_name(walk, to, false));
-    SKERRY_TRY(may_add(volume, walk));
-    SKERRY_TRY(meta::link(ctx, volume.meta(), source.ino, walk.directory(), walk.name(),
-                          /*named=*/!from.empty()));
-    return {};
-  };
-  Status linked = on_found(ctx, volume, from_at, from, how, link_it);
+  Status linked = confirmed(ctx, volume.meta(), [&](const OpContext& by) -> Status {
+    auto link_it = [&](const meta::Attributes& source) -> Status {
+      if (from.empty() && from_at != nullptr && from_at->nameless()) {
+        return Error(ENOENT, "the file was opened with O_TMPFILE | O_EXCL");
+      }
+      SKERRY_ASSIGN(meta::Ino start, start_of(volume, to_at, to));
+      PathWalk walk(by, volume.meta(), start);
+      SKERRY_TRY(to_new_name(walk, to, false));
+      SKERRY_TRY(may_add(volume, walk));
+      SKERRY_TRY(meta::link(by, volume.meta(), source.ino, walk.directory(), walk.name(),
+                            /*named=*/!from.empty()));
+      return {};
+    };
+    return on_found(by, volume, from_at, from, how, link_it);
+  });
   if (!linked.ok() && linked.error().code() == ESTALE && from.empty()) {
     return Error(ENOENT, "the file was removed");
   }
@@ -258,44 +270,48 @@ Status rename(const OpContext& ctx, Volume& volume, const Handle* from_at, std::
   }
   SKERRY_ASSIGN(meta::Ino from_start, start_of(volume, from_at, from));
   SKERRY_ASSIGN(meta::Ino to_start, start_of(volume, to_at, to));
-  PathWalk source(ctx, volume.meta(), from_start);
-  SKERRY_TRY(source.to_parent(from));
-  PathWalk target(ctx, volume.meta(), to_start);
-  SKERRY_TRY(target.to_parent(to));
-  if (source.kind() != LastKind::kName) return Error(EBUSY, "the root, \".\" or \"..\"");
-  if (target.kind() != LastKind::kName) {
-    if ((flags & meta::kRenameNoReplace) != 0) return Error(EEXIST, "it exists already");
-    return Error(EBUSY, "the root, \".\" or \"..\"");
-  }
-  if (source.trailing_slash() || target.trailing_slash()) {
-    SKERRY_ASSIGN(meta::Attributes moved, source.last());
-    const bool exchange = (flags & meta::kRenameExchange) != 0;
-    if (exchange && target.trailing_slash()) {
-      SKERRY_ASSIGN(meta::Attributes other, target.last());
-      if (!other.is_dir()) return Error(ENOTDIR, "a slash behind what is not a directory");
+  return confirmed(ctx, volume.meta(), [&](const OpContext& by) -> Status {
+    PathWalk source(by, volume.meta(), from_start);
+    SKERRY_TRY(source.to_parent(from));
+    PathWalk target(by, volume.meta(), to_start);
+    SKERRY_TRY(target.to_parent(to));
+    if (source.kind() != LastKind::kName) return Error(EBUSY, "the root, \".\" or \"..\"");
+    if (target.kind() != LastKind::kName) {
+      if ((flags & meta::kRenameNoReplace) != 0) return Error(EEXIST, "it exists already");
+      return Error(EBUSY, "the root, \".\" or \"..\"");
     }
-    if (!moved.is_dir() && (source.trailing_slash() || !exchange)) {
-      return Error(ENOTDIR, "a slash behind what is not a directory");
+    if (source.trailing_slash() || target.trailing_slash()) {
+      SKERRY_ASSIGN(meta::Attributes moved, source.last());
+      const bool exchange = (flags & meta::kRenameExchange) != 0;
+      if (exchange && target.trailing_slash()) {
+        SKERRY_ASSIGN(meta::Attributes other, target.last());
+        if (!other.is_dir()) return Error(ENOTDIR, "a slash behind what is not a directory");
+      }
+      if (!moved.is_dir() && (source.trailing_slash() || !exchange)) {
+        return Error(ENOTDIR, "a slash behind what is not a directory");
+      }
     }
-  }
-  SKERRY_TRY(may_remove(volume, source));
-  return meta::rename(ctx, volume.meta(), source.directory(), source.name(), target.directory(),
-                      target.name(), flags);
+    SKERRY_TRY(may_remove(volume, source));
+    return meta::rename(by, volume.meta(), source.directory(), source.name(), target.directory(),
+                        target.name(), flags);
+  });
 }
 
 Status remove_tree(const OpContext& ctx, Volume& volume, std::string_view path,
                    const std::function<bool(const meta::RemoveProgress&)>& progress) {
-  PathWalk walk(ctx, volume.meta(), meta::kRootIno);
-  SKERRY_TRY(walk.to_parent(path));
-  if (walk.kind() != LastKind::kName) {
-    return Error(EINVAL, "the root, \".\" and \"..\" cannot be removed");
-  }
-  SKERRY_TRY(may_remove(volume, walk));
-  if (walk.trailing_slash()) {
-    SKERRY_ASSIGN(meta::Attributes there, walk.last());
-    if (!there.is_dir()) return Error(ENOTDIR, "a slash behind what is not a directory");
-  }
-  return meta::remove_tree(ctx, volume.meta(), walk.directory(), walk.name(), progress);
+  return confirmed(ctx, volume.meta(), [&](const OpContext& by) -> Status {
+    PathWalk walk(by, volume.meta(), meta::kRootIno);
+    SKERRY_TRY(walk.to_parent(path));
+    if (walk.kind() != LastKind::kName) {
+      return Error(EINVAL, "the root, \".\" and \"..\" cannot be removed");
+    }
+    SKERRY_TRY(may_remove(volume, walk));
+    if (walk.trailing_slash()) {
+      SKERRY_ASSIGN(meta::Attributes there, walk.last());
+      if (!there.is_dir()) return Error(ENOTDIR, "a slash behind what is not a directory");
+    }
+    return meta::remove_tree(by, volume.meta(), walk.directory(), walk.name(), progress);
+  });
 }
 
 Status set_attributes(const OpContext& ctx, Volume& volume, meta::Ino ino,
@@ -305,16 +321,20 @@ Status set_attributes(const OpContext& ctx, Volume& volume, meta::Ino ino,
   if (auto dirty = volume.writers().dirty(ino)) {
     SKERRY_TRY(dirty->flush(ctx, meta::Durability::kVisible));
   }
-  SKERRY_ASSIGN(meta::Attributes after, meta::set_attributes(ctx, volume.meta(), ino, set));
+  SKERRY_ASSIGN(meta::Attributes after, confirmed(ctx, volume.meta(), [&](const OpContext& by) {
+                  return meta::set_attributes(by, volume.meta(), ino, set);
+                }));
   volume.files().note_own_change(ino, after.version);
   if (set.atime_ns || set.atime_now) volume.access_times().replaced(ino, after.atime_ns);
   return {};
 }
 
 Status truncate(const OpContext& ctx, Volume& volume, std::string_view path, uint64_t length) {
+  // What is cut is not to be a file that has lost its name.
+  const NotBefore now(ctx, volume.meta().current_not_before(ctx));
   // ESTALE may also mean that the session was gone to which unflushed writes belonged: they were
   // dropped, which their handles are told, and the file can be cut now.
-  return on_found(ctx, volume, nullptr, path, Lookup{},
+  return on_found(*now, volume, nullptr, path, Lookup{},
                   [&](const meta::Attributes& attr) -> Status {
                     if (attr.is_dir()) return Error(EISDIR, "a directory");
                     if (attr.type != FileType::kRegular) return Error(EINVAL, "not a regular file");
@@ -337,9 +357,10 @@ Status truncate(const OpContext& ctx, Volume& volume, std::string_view path, uin
 
 Result<Listing> open_listing(const OpContext& ctx, Volume& volume, std::string_view path,
                              std::string_view after, bool with_attributes) {
-  SKERRY_ASSIGN(meta::Attributes attr, find(ctx, volume, nullptr, path, Lookup{}));
+  const NotBefore open(ctx, volume.meta().open_not_before(ctx));
+  SKERRY_ASSIGN(meta::Attributes attr, find(*open, volume, nullptr, path, Lookup{}));
   if (!attr.is_dir()) return Error(ENOTDIR, "not a directory");
-  SKERRY_TRY(meta::check_access(ctx, volume.meta(), attr, meta::kRead));
+  SKERRY_TRY(meta::check_access(*open, volume.meta(), attr, meta::kRead));
   volume.access_times().note(attr);
   return Listing(attr.ino, after, with_attributes);
 }

@@ -42,7 +42,8 @@ template <typename Body>
 auto on_found(const OpContext& ctx, Volume& volume, const Handle* at, std::string_view path,
               Lookup how, Body&& body) -> decltype(body(std::declval<const meta::Attributes&>())) {
   for (unsigned walks = 1;; ++walks) {
-    SKERRY_ASSIGN(meta::Attributes attr, find(ctx, volume, at, path, how));
+    const NotBefore again(ctx, walks == 1 ? 0 : volume.meta().now_not_before());
+    SKERRY_ASSIGN(meta::Attributes attr, find(*again, volume, at, path, how));
     auto answer = body(attr);
     if (answer.ok() || answer.error().code() != ESTALE || walks == kMaxWalks) return answer;
   }

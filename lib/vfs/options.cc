@@ -13,6 +13,7 @@ namespace {
 constexpr size_t kMaxOptions = 64;
 constexpr size_t kMaxOptionBytes = 4096;
 constexpr TimeNs kLeastExpiry = 5'000'000'000;
+constexpr TimeNs kLongestLease = TimeNs{3600} * 1'000'000'000;
 constexpr TimeNs kMostExpiry = TimeNs{86400} * 1'000'000'000;
 
 struct Option {
@@ -71,6 +72,30 @@ std::function<Status(std::string_view)> access_times(meta::AtimeMode* out) {
       return Error(EINVAL,
                    "\"" + std::string(text) + "\" is none of noatime, relatime and strictatime");
     }
+    return {};
+  };
+}
+
+std::function<Status(std::string_view)> consistency(meta::Consistency* out) {
+  return [=](std::string_view text) -> Status {
+    if (text == "strict") {
+      *out = meta::Consistency::kStrict;
+    } else if (text == "close-to-open") {
+      *out = meta::Consistency::kCloseToOpen;
+    } else if (text == "leased") {
+      *out = meta::Consistency::kLeased;
+    } else {
+      return Error(EINVAL,
+                   "\"" + std::string(text) + "\" is none of strict, close-to-open and leased");
+    }
+    return {};
+  };
+}
+
+std::function<Status(std::string_view)> lease(TimeNs* out) {
+  return [=](std::string_view text) -> Status {
+    SKERRY_ASSIGN(*out, parse_duration(text));
+    if (*out > kLongestLease) return Error(EINVAL, "longer than an hour");
     return {};
   };
 }
@@ -189,6 +214,9 @@ Result<VolumeOptions> parse_volume_options(const char* const* options) {
                    {"durable", flag(&out.durable)},
                    {"background", flag(&out.background)},
                    {"atime", access_times(&out.atime)},
+                   {"consistency", consistency(&out.consistency)},
+                   {"lease", lease(&out.lease_ns)},
+                   {"notify", flag(&out.notify)},
                    {"metadata_cache", size_between(0, uint64_t{1} << 28, &out.metadata_cache)},
                }));
   return out;

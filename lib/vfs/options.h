@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "meta/freshness.h"
 #include "meta/ops.h"
 
 namespace skerry::vfs {
@@ -30,6 +31,9 @@ struct VolumeOptions {
   bool background = true;
   uint64_t metadata_cache = 1u << 18;
   meta::AtimeMode atime = meta::AtimeMode::kNone;
+  meta::Consistency consistency = meta::Consistency::kCloseToOpen;
+  TimeNs lease_ns = 1'000'000'000;
+  bool notify = true;
 };
 
 /// `options`: NULL-terminated, may be null. EINVAL with a sentence that names the option, and the

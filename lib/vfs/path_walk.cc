@@ -35,12 +35,13 @@ Status PathWalk::search_permission() {
   return allowed;
 }
 
-Result<meta::Attributes> PathWalk::lookup(std::string_view name, bool exact) {
+Result<meta::Attributes> PathWalk::lookup(std::string_view name, bool exact,
+                                          std::string_view rest) {
   if (name.size() > meta::kMaxNameBytes) {
     SKERRY_TRY(search_permission());
     return Error(ENAMETOOLONG, "a name is longer than 255 bytes");
   }
-  auto attr = meta::lookup(ctx_, meta_, dir_, name, exact);
+  auto attr = meta::lookup(ctx_, meta_, dir_, name, exact, rest);
   if (!attr.ok()) return absent(std::move(attr).error());
   return attr;
 }
@@ -88,7 +89,7 @@ Status PathWalk::go(std::string_view rest) {
       default:
         break;
     }
-    SKERRY_ASSIGN(meta::Attributes attr, lookup(component, false));
+    SKERRY_ASSIGN(meta::Attributes attr, lookup(component, false, rest));
     if (attr.type == meta::FileType::kSymlink) {
       SKERRY_ASSIGN(std::string target, link_target(attr.ino));
       target += '/';

@@ -23,7 +23,8 @@ enum class LastKind : uint8_t {
 };
 
 /// One resolution of one path. Walks component by component over the metadata cache; while every
-/// component is cached and no symbolic link is met, it allocates nothing and calls no store. Search
+/// component is cached and no symbolic link is met, it allocates nothing and calls no store; the
+/// first that is not cached brings all that follow along where the store is far. Search
 /// permission is checked in every directory on the way, links are followed up to 40 times (ELOOP).
 /// The path must outlive the object. Not thread-safe.
 class PathWalk {
@@ -56,7 +57,8 @@ class PathWalk {
  private:
   Status go(std::string_view path);
   /// `exact`: of a directory, times and link count are wanted as well.
-  Result<meta::Attributes> lookup(std::string_view name, bool exact);
+  /// `rest`: the path behind the name.
+  Result<meta::Attributes> lookup(std::string_view name, bool exact, std::string_view rest = {});
   Status search_permission();
   Result<meta::Attributes> directory_attributes(bool exact);
   Result<std::string> link_target(meta::Ino link);

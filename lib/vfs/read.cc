@@ -23,7 +23,8 @@ Result<size_t> Handle::read(const OpContext& ctx, uint64_t offset, MutableBytes 
   if (out.empty()) return size_t{0};
   SKERRY_TRY(check_not_lost(ctx));
   note_read();
-  return inode_->read(ctx, offset, out, &readahead_);
+  const NotBefore since(ctx, opened_ns_);
+  return inode_->read(*since, offset, out, &readahead_);
 }
 
 Result<size_t> Handle::read_pieces(const OpContext& ctx, uint64_t offset,
@@ -51,7 +52,8 @@ Result<data::CacheView> Handle::view(const OpContext& ctx, uint64_t offset, uint
   if (length == 0) return data::CacheView();
   SKERRY_TRY(check_not_lost(ctx));
   note_read();
-  return inode_->view(ctx, offset, length);
+  const NotBefore since(ctx, opened_ns_);
+  return inode_->view(*since, offset, length);
 }
 
 Result<uint64_t> Handle::seek_data(const OpContext& ctx, uint64_t offset, int whence) {
@@ -62,7 +64,8 @@ Result<uint64_t> Handle::seek_data(const OpContext& ctx, uint64_t offset, int wh
   if (inode_ == nullptr) return Error(EINVAL, "only regular files have data and holes");
   if (offset > kMaxOffset) return Error(ENXIO, "the offset is past the end of the file");
   SKERRY_TRY(check_not_lost(ctx));
-  return inode_->seek(ctx, offset, whence == SEEK_DATA);
+  const NotBefore since(ctx, opened_ns_);
+  return inode_->seek(*since, offset, whence == SEEK_DATA);
 }
 
 }  // namespace skerry::vfs

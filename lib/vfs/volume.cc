@@ -80,6 +80,8 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpContext& ctx, Parts parts,
   meta_options.read_only = options.read_only;
   meta_options.durable = options.durable || given.format.durable_metadata;
   meta_options.cache_entries = options.metadata_cache;
+  meta_options.consistency = options.consistency;
+  meta_options.lease_ns = options.lease_ns;
   meta_options.host = host_name();
   meta_options.pid = static_cast<uint64_t>(getpid());
   volume->counted_store_ = std::make_shared<meta::CountingStore>(given.store);
@@ -142,7 +144,8 @@ Volume::~Volume() {
 OpContext Volume::own_context(TimeNs timeout_ns) const {
   OpContext ctx;
   ctx.clock = parts_.clock;
-  ctx.deadline_ns = parts_.clock->monotonic_ns() + timeout_ns;
+  ctx.began_ns = parts_.clock->monotonic_ns();
+  ctx.deadline_ns = ctx.began_ns + timeout_ns;
   return ctx;
 }
 

@@ -6,6 +6,7 @@
 
 #include "meta/attribute_changes.h"
 #include "meta/metadata_cache.h"
+#include "vfs/confirm.h"
 #include "vfs/handle.h"
 
 #ifndef FALLOC_FL_KEEP_SIZE
@@ -30,7 +31,8 @@ Status check_range(uint64_t offset, uint64_t length) {
 /// What a write takes away, where a call that counts as one has changed no byte: file_modified() of
 /// Linux does so.
 Status drop_privileges(const OpContext& ctx, meta::Meta& meta, meta::Ino ino, uint32_t clear_mode) {
-  SKERRY_ASSIGN(meta::Attributes attr, meta::get_attributes(ctx, meta, ino, false));
+  const NotBefore now(ctx, meta.current_not_before(ctx));
+  SKERRY_ASSIGN(meta::Attributes attr, meta::get_attributes(*now, meta, ino, false));
   const bool none = meta::mode_without(attr.mode, clear_mode) == attr.mode &&
                     (attr.flags & meta::kFlagCapability) == 0;
   if (none) return {};
@@ -54,9 +56,11 @@ uint32_t Handle::cleared_mode(const OpContext& ctx) const {
 
 /// Linux lets who has the file open go on writing to it, but do nothing else with its bytes.
 Status Handle::refuse(const OpContext& ctx, uint32_t inode_flags) {
-  SKERRY_ASSIGN(meta::Attributes attr, meta::get_attributes(ctx, volume_.meta(), ino_, false));
-  if ((attr.flags & inode_flags) == 0) return {};
-  return Error(EPERM, "the file is immutable or append-only");
+  return confirmed(ctx, volume_.meta(), [&](const OpContext& by) -> Status {
+    SKERRY_ASSIGN(meta::Attributes attr, meta::get_attributes(by, volume_.meta(), ino_, false));
+    if ((attr.flags & inode_flags) == 0) return {};
+    return Error(EPERM, "the file is immutable or append-only");
+  });
 }
 
 /// O_SYNC and O_DSYNC; and what close() has to know.
@@ -105,7 +109,8 @@ Status Handle::allocate(const OpContext& caller, uint32_t mode, uint64_t offset,
         // The new length is one that others see, so it may not rest on data only buffered here.
         if (inode_->dirty())
           SKERRY_TRY(written(ctx, inode_->flush(ctx, meta::Durability::kVisible)));
-        SKERRY_ASSIGN(meta::Attributes attr, attributes(ctx));
+        const NotBefore now(ctx, volume_.meta().current_not_before(ctx));
+        SKERRY_ASSIGN(meta::Attributes attr, attributes(*now));
         if (attr.length >= offset + length) return {};
         auto grown = inode_->truncate(ctx, offset + length, cleared_mode(ctx), /*only_grow=*/true);
         return written(ctx, grown.ok() ? Status() : Status(std::move(grown).error()));
@@ -145,7 +150,8 @@ Result<uint64_t> Handle::copy_range(const OpContext& ctx, Handle& from, uint64_t
   SKERRY_TRY(from.check_not_lost(ctx));
   OpContext bound;
   SKERRY_TRY(to.changeable(ctx, &bound));
-  auto copied = from.volume_.files().copy_range(bound, *from.inode_, from_offset, *to.inode_,
+  const NotBefore since(bound, from.opened_ns_);
+  auto copied = from.volume_.files().copy_range(*since, *from.inode_, from_offset, *to.inode_,
                                                 to_offset, length, to.cleared_mode(ctx));
   SKERRY_TRY(to.written(ctx, copied.ok() ? Status() : Status(copied.error())));
   return copied;

@@ -88,13 +88,15 @@ TEST_CASE("open: options are checked", "[capi][volume]") {
   skerry_volume* volume = nullptr;
   for (const char* bad :
        {"cache_size=lots", "cache_size=-1", "io_threads=0", "timeout=0", "timeout=5x",
-        "read_only=yes", "unknown=1", "=", "background=2", "cache_size=99999999999T"}) {
+        "read_only=yes", "unknown=1", "=", "background=2", "cache_size=99999999999T",
+        "consistency=loose", "consistency=", "lease=0", "lease=2000m", "notify=off"}) {
     INFO(bad);
     FAILS(open_volume(test.url, {bad}, &volume), EINVAL);
     CHECK(volume == nullptr);
   }
   Client other(test.url, {"cache_size=1M", "write_buffer=8M", "readahead=0", "io_threads=1",
-                          "timeout=1500ms", "background=0", "metadata_cache=16", "durable=1"});
+                          "timeout=1500ms", "background=0", "metadata_cache=16", "durable=1",
+                          "consistency=leased", "lease=200ms", "notify=0"});
   other.write("/f", "through small caches");
   CHECK(test.client.read("/f") == "through small caches");
 }

@@ -1,5 +1,8 @@
 // What a read finds: ranges, joins, homes, paths.
 
+#include <mutex>
+#include <set>
+
 #include "conformance/store_fixture.h"
 
 namespace skerry::meta {
@@ -193,6 +196,85 @@ STORE_TEST("resolve agrees with the default walk", "") {
     CHECK(*walked == *resolved);
     CHECK(resolved->size() == depths[i]);
   }
+}
+
+STORE_TEST("resolve brings the attributes of where it starts", "") {
+  StoreUser s(world);
+  s.apply({Put{directory_entry(1, "a", 11)}, Put{file_entry(11, "f", 20)},
+           Put{DirStatRecord{11, 0, 77, 3, 5}}});
+  std::optional<AttributeHome> start;
+  auto found = s.store->resolve(world.ctx, 11, {"f"}, &start);
+  REQUIRE(found.ok());
+  CHECK(found->size() == 1);
+  REQUIRE(start.has_value());
+  CHECK(start->table == Table::kEntry);
+  CHECK(start->parent == 1);
+  CHECK(start->name == "a");
+  CHECK(start->attr == s.home(11, true)->attr);
+  CHECK(start->attr.nlink == 5);
+  start.reset();
+  found = s.store->resolve(world.ctx, 99, {"f"}, &start);
+  REQUIRE(found.ok());
+  CHECK(found->empty());
+  CHECK_FALSE(start.has_value());
+}
+
+namespace {
+
+class Told final : public ChangeSink {
+ public:
+  void entry_changed(Ino parent, std::string_view name) override {
+    note("entry " + std::to_string(parent) + " " + std::string(name));
+  }
+  void inode_changed(Ino ino) override { note("inode " + std::to_string(ino)); }
+  void children_changed(Ino directory) override { note("children " + std::to_string(directory)); }
+  void all_changed() override { note("all"); }
+  bool has(const std::string& what) {
+    std::lock_guard lock(mutex_);
+    return said_.contains(what);
+  }
+
+ private:
+  void note(std::string what) {
+    std::lock_guard lock(mutex_);
+    said_.insert(std::move(what));
+  }
+  std::mutex mutex_;
+  std::set<std::string> said_;
+};
+
+}  // namespace
+
+STORE_TEST("a store that proves nothing tells what others changed", "") {
+  if (world.knows_generation()) return;
+  StoreUser a(world), b(world);
+  CHECK_FALSE(a.store->capabilities().exact_generation);
+  Told told;
+  a.store->tell_changes(&told);
+  // It hears from when it first waits.
+  auto wait_for = [&](const std::string& what) {
+    for (int i = 0; i < 1000 && !told.has(what); ++i) {
+      REQUIRE(a.store->wait_for_change(world.ctx, a.store->generation(), 10'000'000).ok());
+    }
+    CHECK(told.has(what));
+  };
+  wait_for("all");
+  b.apply({Put{DirStatRecord{1, 0, 0, 0, 0}}});
+  b.apply({Put{directory_entry(1, "a", 11)}, AddDirStat{1, 0, 1, 1, 1, false}});
+  wait_for("entry 1 a");
+  wait_for("children 1");
+  b.apply({Patch{11}});
+  wait_for("inode 11");
+  const EntryRecord entry = b.at<EntryRecord>(entry_key(1, "a"));
+  CHECK(b.commit({ExpectVersion{entry_key(1, "a"), entry.version, 11}}, {Delete{entry_key(1, "a")}})
+            .applied);
+  const uint64_t before = a.store->generation();
+  a.apply({Put{file_entry(1, "own", 12)}});
+  b.apply({Put{file_entry(1, "last", 13)}});
+  wait_for("entry 1 last");
+  CHECK(a.store->generation() != before);
+  CHECK_FALSE(told.has("entry 1 own"));
+  a.store->tell_changes(nullptr);
 }
 
 STORE_TEST("generation: others' commits and no others", "") {

@@ -82,9 +82,10 @@ class FaultStore final : public Store {
   }
   uint64_t generation() noexcept override { return base_->generation(); }
   Result<std::vector<EntryRecord>> resolve(const OpContext& ctx, Ino directory,
-                                           const std::vector<std::string>& names) override {
+                                           const std::vector<std::string>& names,
+                                           std::optional<AttributeHome>* start) override {
     if (faults_.next() != CallFaults::Fate::kPass) return injected("resolve");
-    return base_->resolve(ctx, directory, names);
+    return base_->resolve(ctx, directory, names, start);
   }
 
  private:

@@ -117,7 +117,28 @@ CallWindow::CallWindow(Call call, const NamespaceModel& model) : call_(std::move
   observe(model);
 }
 
+CallWindow::CallWindow(Call call, std::vector<NamespaceModel> past, const NamespaceModel& model)
+    : call_(std::move(call)), any_order_(true), states_(std::move(past)) {
+  from_.follow = call_.follow;
+  if (!call_.path.empty()) from_.steps.insert({meta::kRootIno, call_.path, 0, 0, false});
+  if (!call_.path2.empty()) to_.steps.insert({meta::kRootIno, call_.path2, 0, 0, false});
+  if (call_.ino != 0) targets_.insert(call_.ino);
+  observe(model);
+}
+
 void CallWindow::observe(const NamespaceModel& model) {
+  if (any_order_) {
+    states_.push_back(model);
+    for (size_t known = 0; known != from_.steps.size() + to_.steps.size();) {
+      known = from_.steps.size() + to_.steps.size();
+      for (const NamespaceModel& state : states_) {
+        advance(from_, state);
+        advance(to_, state);
+      }
+    }
+    for (const NamespaceModel& state : states_) evaluate(state);
+    return;
+  }
   advance(from_, model);
   advance(to_, model);
   evaluate(model);

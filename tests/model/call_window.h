@@ -69,6 +69,9 @@ std::string stat_detail(Ino ino, const ModelInode& inode);
 class CallWindow {
  public:
   CallWindow(Call call, const NamespaceModel& model);
+  /// For a client that may be told of `past` states as well, each component of a path from a state
+  /// of its own: everything that was right in any of them, or since.
+  CallWindow(Call call, std::vector<NamespaceModel> past, const NamespaceModel& model);
 
   const Call& call() const { return call_; }
   /// After a change of the model.
@@ -82,6 +85,9 @@ class CallWindow {
   std::optional<std::string> answered(const Answer& answer, bool excused);
   /// Inodes that the path may have meant.
   const std::set<Ino>& targets() const { return targets_; }
+  /// The call changes names or attributes where it succeeds.
+  bool changes() const;
+  unsigned commits() const { return commits_; }
 
  private:
   using Place = std::pair<Ino, std::string>;
@@ -114,9 +120,10 @@ class CallWindow {
   void note_parent(const ModelInode& dir);
   bool made_rightly(const ModelInode& made) const;
   std::optional<std::string> answered_list(const Answer& answer) const;
-  bool changes() const;
 
   const Call call_;
+  bool any_order_ = false;              // states_ count in any order
+  std::vector<NamespaceModel> states_;  // seen so far
   Walk from_, to_;
   std::set<Ino> targets_;
   std::set<int> errors_;           // that would be right at some moment

@@ -28,7 +28,12 @@ VolumeShape choose_shape(Dice& dice) {
   shape.options.io_threads = 0;
   shape.options.background = false;
   shape.options.metadata_cache = 512;
-  shape.knows_generation = !dice.chance(1, 8);
+  shape.knows_generation = !dice.chance(1, 4);
+  constexpr meta::Consistency kModes[] = {
+      meta::Consistency::kStrict, meta::Consistency::kCloseToOpen, meta::Consistency::kLeased};
+  constexpr TimeNs kLeases[] = {2'000'000, 20'000'000, 200'000'000};
+  shape.options.consistency = kModes[dice.below(3)];
+  shape.options.lease_ns = kLeases[dice.below(3)];
   return shape;
 }
 
@@ -37,8 +42,28 @@ OpContext Client::context(uint32_t uid) {
   ctx.clock = self_->clock.get();
   ctx.credentials.uid = uid;
   ctx.credentials.gid = uid;
-  ctx.deadline_ns = self_->clock->monotonic_ns() + 60 * kSecond;
+  ctx.began_ns = self_->clock->monotonic_ns();
+  ctx.deadline_ns = ctx.began_ns + 60 * kSecond;
   return ctx;
+}
+
+DataOracle::Since Client::since(Moment began, const File* file) const {
+  if (world_.lease_ns == 0) return began;
+  Moment others = world_.moment_at(world_.scheduler.now() - world_.lease_ns);
+  if (file != nullptr && is(meta::Consistency::kCloseToOpen)) {
+    others = std::max(others, file->opened);
+  }
+  return {began, std::min(began, others)};
+}
+
+/// Some notifications come late, and some never.
+void Client::hear() {
+  if (self_->inbox.empty() || !world_.dice.chance(1, 2)) return;
+  const bool lost = world_.dice.chance(1, 6);
+  for (const std::string& payload : self_->inbox) {
+    if (!lost) store_->hear(payload);
+  }
+  self_->inbox.clear();
 }
 
 bool Client::open_volume() {
@@ -81,7 +106,7 @@ void Client::close_volume() {
 void Client::abandon() {
   self_->dead = true;
   self_->clock->stop();
-  self_->window = nullptr;
+  self_->window = self_->strict = nullptr;
   self_->on_data = nullptr;
   files_.clear();
   self_->open.clear();
@@ -145,22 +170,45 @@ bool Client::excused(int error) const {
 Answer Client::perform(Call call, const std::function<Answer(const OpContext&)>& body) {
   const std::string text = world_.tracing() ? call.text() : std::string();
   world_.trace(text);
+  const TimeNs began = world_.scheduler.now();
   OpContext ctx = context(call.who.uid);
   call.who = ctx.credentials;
-  CallWindow window(std::move(call), world_.names);
-  self_->window = &window;
+  CallWindow window(call, world_.names);
+  std::optional<CallWindow> wide;
+  if (world_.lease_ns != 0) wide.emplace(std::move(call), world_.past(began), world_.names);
+  self_->window = wide ? &*wide : &window;
+  self_->strict = wide ? &window : nullptr;
   Answer answer = body(ctx);
-  self_->window = nullptr;
+  self_->window = self_->strict = nullptr;
   if (!alive()) return answer;
   if (world_.tracing()) {
     world_.trace(
         text + " = " +
         (answer.error == 0 ? "ok " + answer.detail : std::string(strerrorname_np(answer.error))));
   }
-  if (auto problem = window.answered(answer, excused(answer.error))) {
+  if (auto problem = judge(answer, window, wide ? &*wide : nullptr)) {
     world_.fail("client " + std::to_string(slot_) + ", " + window.call().text() + ": " + *problem);
   }
   return answer;
+}
+
+/// What README.md says under Consistency. `wide` knows what was right within the lease.
+std::optional<std::string> Client::judge(const Answer& answer, CallWindow& strict,
+                                         CallWindow* wide) {
+  const bool excuse = excused(answer.error);
+  if (wide == nullptr) return strict.answered(answer, excuse);
+  const Call& call = wide->call();
+  const bool opens = call.op == Op::kOpen;
+  const bool creates = opens && (call.flags & O_CREAT) != 0;
+  const bool current = call.op == Op::kTruncate || (opens && (call.flags & O_TRUNC) != 0) ||
+                       (opens && is(meta::Consistency::kCloseToOpen));
+  if (answer.error == 0) {
+    // The way to what is made or found in its stead may be one of the past.
+    return (current && !creates ? strict : *wide).answered(answer, excuse);
+  }
+  if (wide->commits() != 0) return wide->answered(answer, excuse);
+  const bool confirmed = current || creates || wide->changes();
+  return (confirmed ? strict : *wide).answered(answer, excuse);
 }
 
 Status Client::quiet_call(const std::string& what,
@@ -206,11 +254,20 @@ void Client::beat() {
 
 void Client::step() {
   self_->began = world_.data.tick();
+  self_->began_ns = world_.scheduler.now();
+  world_.note_moment(self_->began);
   Moment oldest = kNever;
+  TimeNs oldest_ns = INT64_MAX;
   for (const auto& other : world_.incarnations) {
-    if (!other->dead) oldest = std::min(oldest, other->began);
+    if (other->dead) continue;
+    oldest = std::min(oldest, other->began);
+    oldest_ns = std::min(oldest_ns, other->began_ns);
+  }
+  if (world_.lease_ns != 0) {
+    oldest = std::min(oldest, world_.moment_at(oldest_ns - world_.lease_ns));
   }
   world_.data.set_oldest_check(oldest);
+  hear();
   beat();
   if (!alive()) return;
   const uint64_t kind = world_.dice.below(100);

@@ -46,6 +46,7 @@ class Client {
     int flags = 0;
     Ino ino = 0;
     bool readable = false, writable = false, append = false, temporary = false;
+    Moment opened = 0;  // when the call began that opened it
   };
 
   void furnish();
@@ -59,6 +60,13 @@ class Client {
   Status quiet_call(const std::string& what, const std::function<Status(const OpContext&)>& body);
   void care(const std::string& what, const std::function<Status(const OpContext&)>& body);
   bool excused(int error) const;
+  bool is(meta::Consistency mode) const {
+    return world_.lease_ns != 0 && shape_.options.consistency == mode;
+  }
+  std::optional<std::string> judge(const Answer& answer, CallWindow& strict, CallWindow* wide);
+  /// What a call that begins now is owed of a file: see DataOracle::Since.
+  DataOracle::Since since(Moment began, const File* file = nullptr) const;
+  void hear();
 
   // ---- names (name_calls.cc)
   std::string path_of(const char* name);
@@ -67,6 +75,8 @@ class Client {
   std::string any_directory();
   uint32_t any_uid();
   void name_call();
+  Status change_found(const OpContext& ctx, const std::string& path,
+                      const std::function<Status(const OpContext&, Ino)>& change);
   void call_stat();
   void call_mkdir();
   void call_symlink();

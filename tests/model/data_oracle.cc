@@ -117,9 +117,9 @@ bool DataOracle::surely_before(const Change& a, const Change& b) {
   return a.client == b.client && a.ack < b.begin;
 }
 
-bool DataOracle::surely_visible(const Change& change, int client, Moment began) {
-  if (change.sure < began) return true;
-  return change.client == client && change.ack < began && !change.lost;
+bool DataOracle::surely_visible(const Change& change, int client, Since began) {
+  if (change.client != client) return change.sure < began.others;
+  return change.sure < began.own || (change.ack < began.own && !change.lost);
 }
 
 void DataOracle::prune(File& file) {
@@ -138,8 +138,7 @@ void DataOracle::prune(File& file) {
   }
 }
 
-std::optional<std::string> DataOracle::check_size(Ino ino, int client, Moment began,
-                                                  uint64_t size) {
+std::optional<std::string> DataOracle::check_size(Ino ino, int client, Since began, uint64_t size) {
   auto found = files_.find(ino);
   if (found == files_.end() || found->second.append_only) return std::nullopt;
   const File& file = found->second;
@@ -174,7 +173,7 @@ std::optional<std::string> DataOracle::check_size(Ino ino, int client, Moment be
   return std::nullopt;
 }
 
-std::vector<ValueRange> DataOracle::possible(Ino ino, int client, Moment began, uint64_t offset,
+std::vector<ValueRange> DataOracle::possible(Ino ino, int client, Since began, uint64_t offset,
                                              uint64_t length) {
   File& file = files_[ino];
   prune(file);
@@ -237,9 +236,8 @@ std::string DataOracle::describe(const File& file, uint64_t position) const {
   return text;
 }
 
-std::optional<std::string> DataOracle::check_read(Ino ino, int client, Moment began,
-                                                  uint64_t offset, size_t wanted,
-                                                  std::string_view bytes) {
+std::optional<std::string> DataOracle::check_read(Ino ino, int client, Since began, uint64_t offset,
+                                                  size_t wanted, std::string_view bytes) {
   File& file = files_[ino];
   if (file.append_only) {
     if (offset != 0) return std::nullopt;
@@ -262,14 +260,15 @@ std::optional<std::string> DataOracle::check_read(Ino ino, int client, Moment be
           });
       if (allowed) continue;
       return "inode " + std::to_string(ino) + " position " + std::to_string(at) + ": read " +
-             text_of(cell) + " between " + std::to_string(began) + " and " + std::to_string(now_) +
-             " by client " + std::to_string(client) + "; changes there:" + describe(file, at);
+             text_of(cell) + " between " + std::to_string(began.others) + " and " +
+             std::to_string(now_) + " by client " + std::to_string(client) +
+             "; changes there:" + describe(file, at);
     }
   }
   return std::nullopt;
 }
 
-std::optional<std::string> DataOracle::check_records(const File& file, int client, Moment began,
+std::optional<std::string> DataOracle::check_records(const File& file, int client, Since began,
                                                      std::string_view bytes) {
   std::map<uint64_t, const Change*> records;
   for (const auto& [id, change] : file.changes) {

@@ -85,12 +85,19 @@ class DataOracle {
   /// Unsettled writes of the client (to one file, or to all) may have been dropped.
   void dropped(int client, std::optional<Ino> ino = std::nullopt);
 
+  /// Since when a call owes its caller what was done: by himself, and by others, which is earlier
+  /// where he may be told of the past.
+  struct Since {
+    Since(Moment began) : own(began), others(began) {}  // NOLINT: the same for all
+    Since(Moment began, Moment by_others) : own(began), others(by_others) {}
+    Moment own, others;
+  };
   /// A read by `client` between `began` and now gave `bytes` from `offset`; `wanted` were asked.
-  std::optional<std::string> check_read(Ino ino, int client, Moment began, uint64_t offset,
+  std::optional<std::string> check_read(Ino ino, int client, Since began, uint64_t offset,
                                         size_t wanted, std::string_view bytes);
-  std::optional<std::string> check_size(Ino ino, int client, Moment began, uint64_t size);
+  std::optional<std::string> check_size(Ino ino, int client, Since began, uint64_t size);
   /// What a copy between `began` and now may have taken.
-  std::vector<ValueRange> possible(Ino ino, int client, Moment began, uint64_t offset,
+  std::vector<ValueRange> possible(Ino ino, int client, Since began, uint64_t offset,
                                    uint64_t length);
 
   /// No check under way began before this.
@@ -105,9 +112,9 @@ class DataOracle {
   };
 
   static bool surely_before(const Change& a, const Change& b);
-  static bool surely_visible(const Change& change, int client, Moment began);
+  static bool surely_visible(const Change& change, int client, Since began);
   void prune(File& file);
-  std::optional<std::string> check_records(const File& file, int client, Moment began,
+  std::optional<std::string> check_records(const File& file, int client, Since began,
                                            std::string_view bytes);
   std::string describe(const File& file, uint64_t cell) const;
 

@@ -160,6 +160,7 @@ void Client::note_opened(std::unique_ptr<vfs::Handle> handle, int flags, bool te
   file.writable = regular && (flags & O_ACCMODE) != O_RDONLY;
   file.append = (flags & O_APPEND) != 0;
   file.temporary = temporary;
+  file.opened = self_->began;
   file.handle = std::move(handle);
   self_->open.insert(file.ino);
   // What was written before may be dropped, also what was acknowledged after the session had gone.
@@ -393,7 +394,7 @@ void Client::call_read(File& file) {
   const bool records = world_.data.append_only(file.ino);
   const uint64_t offset = records ? 0 : any_offset() / 2 / kCell * kCell;
   std::string bytes(records ? 1u << 20 : std::min<uint64_t>(any_length() * 4, 2 * kBlock), '\0');
-  const Moment began = world_.data.tick();
+  const DataOracle::Since owed = since(world_.data.tick(), &file);
   size_t count = 0;
   Status read =
       quiet_call("read #" + std::to_string(file.ino) + " at " + std::to_string(offset) + "+" +
@@ -411,7 +412,7 @@ void Client::call_read(File& file) {
   world_.data.tick();
   const size_t wanted = bytes.size();
   bytes.resize(count);
-  auto problem = world_.data.check_read(file.ino, self_->number, began, offset, wanted, bytes);
+  auto problem = world_.data.check_read(file.ino, self_->number, owed, offset, wanted, bytes);
   if (problem) world_.fail("client " + std::to_string(slot_) + ", read: " + *problem);
 }
 
@@ -419,7 +420,7 @@ void Client::call_fstat(File& file) {
   Call call;
   call.op = Op::kStat;
   call.ino = file.ino;
-  const Moment began = world_.data.tick();
+  const DataOracle::Since owed = since(world_.data.tick(), &file);
   uint64_t size = 0;
   const Answer answer = perform(call, [&](const OpContext& ctx) {
     auto attr = file.handle->attributes(ctx);
@@ -439,7 +440,7 @@ void Client::call_fstat(File& file) {
   });
   if (!alive() || answer.error != 0 || self_->session_lost) return;
   if (file.handle->type() != FileType::kRegular) return;
-  if (auto problem = world_.data.check_size(file.ino, self_->number, began, size)) {
+  if (auto problem = world_.data.check_size(file.ino, self_->number, owed, size)) {
     world_.fail("client " + std::to_string(slot_) + ", fstat #" + std::to_string(file.ino) + ": " +
                 *problem);
   }
@@ -505,13 +506,13 @@ void Client::call_copy(File& from, File& to) {
   change.length = length;
   change.begin = world_.data.tick();
   change.open_end = true;
-  const Moment began = change.begin;
+  const DataOracle::Since owed = since(change.begin, &from);
   auto taken = [&](uint64_t count) {
     std::vector<ValueRange> values;
     const int64_t shift = static_cast<int64_t>(to_offset) - static_cast<int64_t>(from_offset);
     if (count == 0) return values;
     for (ValueRange& range :
-         world_.data.possible(from.ino, self_->number, began, from_offset, count)) {
+         world_.data.possible(from.ino, self_->number, owed, from_offset, count)) {
       range.begin += static_cast<uint64_t>(shift);
       range.end += static_cast<uint64_t>(shift);
       for (Value& value : range.values) {

@@ -4,6 +4,7 @@
 #include "model/acl_model.h"
 #include "model/client.h"
 #include "support/acl_text.h"
+#include "vfs/confirm.h"
 
 namespace skerry::model {
 
@@ -92,13 +93,22 @@ void Client::name_call() {
   }
 }
 
+/// As the C ABI's calls on attributes by path.
+Status Client::change_found(const OpContext& ctx, const std::string& path,
+                            const std::function<Status(const OpContext&, Ino)>& change) {
+  return vfs::confirmed(ctx, volume_->meta(), [&](const OpContext& by) -> Status {
+    SKERRY_ASSIGN(meta::Attributes attr, vfs::find(by, *volume_, nullptr, path, {true, false}));
+    return change(by, attr.ino);
+  });
+}
+
 void Client::call_stat() {
   Call call;
   call.op = world_.dice.chance(1, 6) ? Op::kReadlink : Op::kStat;
   call.who.uid = any_uid();
   call.path = world_.dice.chance(1, 8) ? any_directory() : any_path();
   call.follow = call.op == Op::kStat && world_.dice.chance(1, 2);
-  const Moment began = world_.data.tick();
+  const DataOracle::Since owed = since(world_.data.tick());
   Ino ino = 0;
   uint64_t size = 0;
   perform(call, [&](const OpContext& ctx) {
@@ -117,7 +127,7 @@ void Client::call_stat() {
     return answer;
   });
   if (!alive() || ino == 0) return;
-  if (auto problem = world_.data.check_size(ino, self_->number, began, size)) {
+  if (auto problem = world_.data.check_size(ino, self_->number, owed, size)) {
     world_.fail("client " + std::to_string(slot_) + ", " + call.text() + ": " + *problem);
   }
 }
@@ -202,9 +212,9 @@ void Client::call_attributes(Op op) {
     set.gid = call.gid;
   }
   perform(call, [&](const OpContext& ctx) {
-    auto attr = vfs::find(ctx, *volume_, nullptr, call.path, {true, false});
-    if (!attr.ok()) return answer_of(std::move(attr).error());
-    return answer_of(vfs::set_attributes(ctx, *volume_, attr->ino, set));
+    return answer_of(change_found(ctx, call.path, [&](const OpContext& by, Ino ino) {
+      return vfs::set_attributes(by, *volume_, ino, set);
+    }));
   });
 }
 
@@ -219,16 +229,16 @@ void Client::call_xattr() {
   call.flags = static_cast<unsigned>(world_.dice.below(3));
   if (call.op == Op::kSetXattr) call.value = std::to_string(world_.dice.next());
   perform(call, [&](const OpContext& ctx) {
+    meta::Meta& meta = volume_->meta();
+    if (call.op != Op::kGetXattr) {
+      return answer_of(change_found(ctx, call.path, [&](const OpContext& by, Ino ino) {
+        if (call.op == Op::kRemoveXattr) return meta::remove_xattr(by, meta, ino, call.name);
+        return meta::set_xattr(by, meta, ino, call.name, call.value,
+                               static_cast<meta::XattrMode>(call.flags));
+      }));
+    }
     auto attr = vfs::find(ctx, *volume_, nullptr, call.path, {true, false});
     if (!attr.ok()) return answer_of(std::move(attr).error());
-    meta::Meta& meta = volume_->meta();
-    if (call.op == Op::kSetXattr) {
-      return answer_of(meta::set_xattr(ctx, meta, attr->ino, call.name, call.value,
-                                       static_cast<meta::XattrMode>(call.flags)));
-    }
-    if (call.op == Op::kRemoveXattr) {
-      return answer_of(meta::remove_xattr(ctx, meta, attr->ino, call.name));
-    }
     auto value = meta::get_xattr(ctx, meta, attr->ino, call.name);
     if (!value.ok()) return answer_of(std::move(value).error());
     Answer answer;
@@ -253,12 +263,11 @@ void Client::call_acl() {
   const char* text = kAcls[world_.dice.below(6)];
   if (*text != 0) call.value = acl(text);
   perform(call, [&](const OpContext& ctx) {
-    auto attr = vfs::find(ctx, *volume_, nullptr, call.path, {true, false});
-    if (!attr.ok()) return answer_of(std::move(attr).error());
-    meta::Meta& meta = volume_->meta();
-    if (call.value.empty()) return answer_of(meta::remove_xattr(ctx, meta, attr->ino, call.name));
-    return answer_of(
-        meta::set_xattr(ctx, meta, attr->ino, call.name, call.value, meta::XattrMode::kSet));
+    return answer_of(change_found(ctx, call.path, [&](const OpContext& by, Ino ino) {
+      meta::Meta& meta = volume_->meta();
+      if (call.value.empty()) return meta::remove_xattr(by, meta, ino, call.name);
+      return meta::set_xattr(by, meta, ino, call.name, call.value, meta::XattrMode::kSet);
+    }));
   });
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "meta/stores/postgres/change_message.h"
+
 namespace skerry::model {
 
 namespace {
@@ -90,6 +92,11 @@ uint64_t SimStore::generation() noexcept {
   if (world_.options.plant == Plant::kStaleGeneration) return 1;
   if (++counter_ % 4 == 0 && !fates_.self().dead) world_.scheduler.offer();
   return base_.generation();
+}
+
+void SimStore::hear(const std::string& payload) {
+  const auto own = static_cast<uint64_t>(fates_.self().number) + 1;
+  if (sink_ != nullptr) meta::postgres::read_payload(payload, own, sink_);
 }
 
 Result<meta::ReadResult> SimStore::read(const OpContext& ctx, const meta::ReadRequest& request) {

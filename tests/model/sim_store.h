@@ -44,11 +44,14 @@ class SimStore final : public meta::Store {
   SimStore(World& world, Incarnation& self, bool knows_generation);
 
   std::string describe() const override { return "simulated:"; }
-  meta::StoreCapabilities capabilities() const override { return {2, 3, false}; }
+  meta::StoreCapabilities capabilities() const override { return {2, 3, false, knows_generation_}; }
   Result<meta::ReadResult> read(const OpContext& ctx, const meta::ReadRequest& request) override;
   Result<meta::CommitResult> commit(const OpContext& ctx, meta::CommitRequest request) override;
   Status sync(const OpContext& ctx) override;
   uint64_t generation() noexcept override;
+  void tell_changes(meta::ChangeSink* sink) override { sink_ = sink; }
+  /// Tells what a notification says.
+  void hear(const std::string& payload);
 
  private:
   Result<meta::CommitResult> apply(const OpContext& ctx, const meta::CommitRequest& request);
@@ -58,6 +61,7 @@ class SimStore final : public meta::Store {
   World& world_;
   meta::MemoryStore base_;
   const bool knows_generation_;
+  meta::ChangeSink* sink_ = nullptr;
   uint64_t counter_ = 1;
   std::optional<meta::ReadResult> remembered_;
 };

@@ -9,6 +9,9 @@ namespace skerry::model {
 Outcome simulate(const Options& options) {
   World world(options);
   const VolumeShape shape = choose_shape(world.dice);
+  if (!shape.knows_generation && shape.options.consistency != meta::Consistency::kStrict) {
+    world.lease_ns = shape.options.lease_ns;
+  }
   OpContext ctx;
   ctx.clock = &world.server_clock;
   Status formatted = meta::format_volume(ctx, world.inspector, shape.format, world.server_clock);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "meta/lock_list.h"
+#include "meta/stores/postgres/change_message.h"
 
 namespace skerry::model {
 
@@ -228,6 +229,16 @@ void World::after_commit(Incarnation& by, const meta::CommitRequest& request) {
     const ModelInode* inode = names.find(name.before);
     if (inode != nullptr && inode->is_dir()) touched.insert(inode->parent);
   }
+  if (lease_ns != 0) {
+    past_.emplace_back(scheduler.now(), names);
+    for (auto& other : incarnations) {
+      if (other.get() == &by || other->dead) continue;
+      for (const std::string& payload : meta::postgres::change_payloads(
+               static_cast<uint64_t>(by.number) + 1, meta::postgres::changes_of(request))) {
+        other->inbox.push_back(payload);
+      }
+    }
+  }
   if (auto problem = names.apply(change_, request)) {
     fail(*problem);
     return;
@@ -251,7 +262,22 @@ void World::after_commit(Incarnation& by, const meta::CommitRequest& request) {
   compare(touched);
   for (auto& incarnation : incarnations) {
     if (incarnation->window != nullptr) incarnation->window->observe(names);
+    if (incarnation->strict != nullptr) incarnation->strict->observe(names);
   }
+}
+
+std::vector<NamespaceModel> World::past(TimeNs began) const {
+  std::vector<NamespaceModel> states;
+  for (const auto& [ended, state] : past_) {
+    if (ended >= began - lease_ns) states.push_back(state);
+  }
+  return states;
+}
+
+Moment World::moment_at(TimeNs time) const {
+  auto after = std::upper_bound(moments_.begin(), moments_.end(), time,
+                                [](TimeNs t, const auto& entry) { return t < entry.first; });
+  return after == moments_.begin() ? 0 : std::prev(after)->second;
 }
 
 /// The records must say what the model says.

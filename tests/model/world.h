@@ -69,6 +69,9 @@ struct Incarnation {
   std::set<Ino> lost_locks;          // locked when a session was removed, not opened anew since
   bool by_handle = false;            // what it does just now is done through files opened before
   CallWindow* window = nullptr;      // the call in flight
+  CallWindow* strict = nullptr;      // the same as if nothing were cached; null: it is `window`
+  TimeNs began_ns = INT64_MAX;       // as `began`
+  std::deque<std::string> inbox;     // notifications that it has not heard of yet
   Moment began = kNever;             // when it began
   std::function<void(Ino)> on_data;  // told of the inode whose data an own commit changed
 };
@@ -99,6 +102,13 @@ class World {
   bool quiet = false;                       // no faults any more
   bool planted = false;                     // the planted bug has happened
   unsigned crashes_left = 2, freezes_left = 1;
+  TimeNs lease_ns = 0;  // how old an answer may be where clients cache by time; 0: never
+  /// What the names were like at some time within the lease before `began`, or since.
+  std::vector<NamespaceModel> past(TimeNs began) const;
+  /// A logical time that was not later than `time`.
+  Moment moment_at(TimeNs time) const;
+  /// A call begins.
+  void note_moment(Moment moment) { moments_.emplace_back(scheduler.now(), moment); }
 
   Incarnation& start_incarnation(int slot);
   /// `by` was told that it has the lock. Nobody else with a session may believe the contrary.
@@ -128,6 +138,8 @@ class World {
   // By file and client, as the records say.
   std::map<Ino, std::map<meta::ClientId, std::vector<meta::FileLock>>> locks_;
   std::map<Ino, std::vector<BelievedLock>> believed_;
+  std::deque<std::pair<TimeNs, NamespaceModel>> past_;  // with when it ended
+  std::deque<std::pair<TimeNs, Moment>> moments_;
   TreeChange change_;
   std::string failure_;
   std::deque<std::string> lines_;

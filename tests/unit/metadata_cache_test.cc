@@ -30,7 +30,8 @@ struct CacheFixture {
   CachedAttributes found;
 
   CacheFixture() { ctx.clock = &clock; }
-  uint64_t now() { return store.generation(); }
+  Freshness now() { return {store.generation(), 0}; }
+  MetadataCache::Ticket ticket() { return cache.ticket(store.generation()); }
 };
 
 }  // namespace
@@ -38,7 +39,7 @@ struct CacheFixture {
 TEST_CASE("metadata cache: what was inserted is found until another client commits",
           "[meta][cache]") {
   CacheFixture f;
-  const auto ticket = f.cache.ticket(f.store);
+  const auto ticket = f.ticket();
   f.cache.insert_entry(ticket, 1, "name", {7, true, 5});
   f.cache.insert_entry(ticket, 1, "absent", {});
   f.cache.insert_attributes(ticket, attributes(7, 3));
@@ -61,8 +62,8 @@ TEST_CASE("metadata cache: what was inserted is found until another client commi
 
 TEST_CASE("metadata cache: a read overtaken by an own commit is not kept", "[meta][cache]") {
   CacheFixture f;
-  const auto reader = f.cache.ticket(f.store);  // reads the older record now
-  const auto writer = f.cache.ticket(f.store);
+  const auto reader = f.ticket();  // reads the older record now
+  const auto writer = f.ticket();
   f.cache.publish_entry(writer, 1, "a", {8, false, 1});
   f.cache.publish_attributes(writer, attributes(8, 2));
   f.cache.insert_entry(reader, 1, "a", {});
@@ -72,7 +73,7 @@ TEST_CASE("metadata cache: a read overtaken by an own commit is not kept", "[met
   REQUIRE(f.cache.find_attributes(8, f.now(), true, &f.found));
   CHECK(f.found.attr.version == 2);
   // Two commits, told in the wrong order: neither is trusted.
-  const auto first = f.cache.ticket(f.store), second = f.cache.ticket(f.store);
+  const auto first = f.ticket(), second = f.ticket();
   f.cache.publish_attributes(second, attributes(8, 4));
   f.cache.publish_attributes(first, attributes(8, 3));
   CHECK_FALSE(f.cache.find_attributes(8, f.now(), true, &f.found));
@@ -82,20 +83,20 @@ TEST_CASE("metadata cache: a read overtaken by an own commit is not kept", "[met
 
 TEST_CASE("metadata cache: a touched directory serves walks but not stat", "[meta][cache]") {
   CacheFixture f;
-  const auto before = f.cache.ticket(f.store);
+  const auto before = f.ticket();
   f.cache.insert_attributes(before, attributes(9, 1, FileType::kDirectory));
   f.cache.touch_directory(9);
   CHECK(f.cache.find_attributes(9, f.now(), false, &f.found));
   CHECK_FALSE(f.cache.find_attributes(9, f.now(), true, &f.found));
   f.cache.insert_attributes(before, attributes(9, 1, FileType::kDirectory));
   CHECK_FALSE(f.cache.find_attributes(9, f.now(), true, &f.found));
-  f.cache.insert_attributes(f.cache.ticket(f.store), attributes(9, 1, FileType::kDirectory));
+  f.cache.insert_attributes(f.ticket(), attributes(9, 1, FileType::kDirectory));
   CHECK(f.cache.find_attributes(9, f.now(), true, &f.found));
 }
 
 TEST_CASE("metadata cache: a write updates what it followed on", "[meta][cache]") {
   CacheFixture f;
-  f.cache.insert_attributes(f.cache.ticket(f.store), attributes(9, 1));
+  f.cache.insert_attributes(f.ticket(), attributes(9, 1));
   f.cache.update_attributes(9, 2, [](Attributes* a) { a->length = 99; });
   REQUIRE(f.cache.find_attributes(9, f.now(), true, &f.found));
   CHECK(f.found.attr.length == 99);
@@ -106,7 +107,7 @@ TEST_CASE("metadata cache: a write updates what it followed on", "[meta][cache]"
 
 TEST_CASE("metadata cache: bounded, and keeps what is used", "[meta][cache]") {
   CacheFixture f;
-  const auto ticket = f.cache.ticket(f.store);
+  const auto ticket = f.ticket();
   for (Ino ino = 2; ino < 20000; ++ino) {
     f.cache.insert_attributes(ticket, attributes(ino, 1));
     f.cache.find_attributes(2, f.now(), true, &f.found);
@@ -130,8 +131,8 @@ TEST_CASE("metadata cache: readers never see a half-written slot", "[meta][cache
   std::thread writer([&] {
     for (uint64_t i = 1; i < 20000; ++i) {
       const Ino ino = 2 + i % 8;
-      f.cache.publish_attributes(f.cache.ticket(f.store), attributes(ino, i));
-      f.cache.publish_entry(f.cache.ticket(f.store), 1, "name", {i, (i & 1) != 0, i});
+      f.cache.publish_attributes(f.ticket(), attributes(ino, i));
+      f.cache.publish_entry(f.ticket(), 1, "name", {i, (i & 1) != 0, i});
     }
     stop = true;
   });

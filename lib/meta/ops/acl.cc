@@ -82,11 +82,15 @@ Status set_acl(const OpContext& ctx, Meta& meta, Ino ino, AclKind kind, std::str
   const uint32_t flag = acl_flag(kind);
   for (Attempts attempts(ctx, meta);;) {
     SKERRY_TRY(attempts.next());
-    const MetadataCache::Ticket ticket = meta.cache().ticket(meta.store());
+    const MetadataCache::Ticket ticket = meta.ticket();
     SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, attempts.source(), true));
     const Attributes& attr = seen.attr;
     SKERRY_TRY(may_set(ctx, attr, kind, *acl));
-    if (acl->empty() && (attr.flags & flag) == 0) return {};
+    if (acl->empty() && (attr.flags & flag) == 0) {
+      // Told without a commit, so not on the word of the cache.
+      if (!meta.exact() && attempts.source() == Source::kCacheOrStore) continue;
+      return {};
+    }
     const Attributes after = attributes_with(ctx.credentials, attr, kind, *acl, meta.now_ns());
     const bool kept = (after.flags & flag) != 0;
     Patch patch;

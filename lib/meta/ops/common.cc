@@ -13,16 +13,16 @@ constexpr TimeNs kFirstPauseNs = 100'000;
 constexpr unsigned kMaxPauseDoublings = 7;
 
 /// Both the entry's row and its attributes, if the cache has them and they belong together.
-bool cached_entry(MetadataCache& cache, uint64_t generation, Ino dir, std::string_view name,
+bool cached_entry(MetadataCache& cache, const Freshness& fresh, Ino dir, std::string_view name,
                   std::optional<EntryRecord>* out) {
   CachedEntry entry;
-  if (!cache.find_entry(dir, name, generation, &entry)) return false;
+  if (!cache.find_entry(dir, name, fresh, &entry)) return false;
   if (entry.ino == 0) {
     out->reset();
     return true;
   }
   CachedAttributes attributes;
-  if (!cache.find_attributes(entry.ino, generation, false, &attributes)) return false;
+  if (!cache.find_attributes(entry.ino, fresh, false, &attributes)) return false;
   // While link(2) moves a file's attributes the two may be of different states.
   if (attributes.linked != entry.linked) return false;
   EntryRecord& record = out->emplace();
@@ -48,6 +48,15 @@ Status Attempts::next() {
   return {};
 }
 
+CachedAttributes cached_home(const AttributeHome& home, const MetadataCache::Ticket& ticket) {
+  CachedAttributes attributes;
+  attributes.attr = home.attr;
+  if (home.table == Table::kEntry && home.attr.is_dir()) attributes.parent = home.parent;
+  attributes.linked = home.table == Table::kInode;
+  attributes.mark = ticket.mark;
+  return attributes;
+}
+
 void remember_entry(Meta& meta, const MetadataCache::Ticket& ticket, Ino dir, std::string_view name,
                     const std::optional<EntryRecord>& entry) {
   MetadataCache& cache = meta.cache();
@@ -62,8 +71,9 @@ void remember_entry(Meta& meta, const MetadataCache::Ticket& ticket, Ino dir, st
 Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source source,
                   bool exact) {
   MetadataCache& cache = meta.cache();
+  const Freshness fresh = meta.freshness(ctx);
   View view;
-  view.ticket = cache.ticket(meta.store());
+  view.ticket = meta.ticket();
   view.inodes.resize(wanted.inodes.size());
   view.entries.resize(wanted.entries.size());
   ReadRequest request;
@@ -72,7 +82,7 @@ Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source
   for (size_t i = 0; i < wanted.inodes.size(); ++i) {
     CachedAttributes found;
     if (source == Source::kCacheOrStore &&
-        cache.find_attributes(wanted.inodes[i], view.ticket.generation, exact, &found)) {
+        cache.find_attributes(wanted.inodes[i], fresh, exact, &found)) {
       view.inodes[i] = found;
       view.some_cached = true;
       continue;
@@ -83,7 +93,7 @@ Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source
   for (size_t i = 0; i < wanted.entries.size(); ++i) {
     const auto& [dir, name] = wanted.entries[i];
     if (source == Source::kCacheOrStore &&
-        cached_entry(cache, view.ticket.generation, dir, name, &view.entries[i])) {
+        cached_entry(cache, fresh, dir, name, &view.entries[i])) {
       view.some_cached = true;
       continue;
     }
@@ -96,10 +106,11 @@ Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source
   SKERRY_ASSIGN(ReadResult seen, meta.store().read(ctx, request));
   for (size_t i = 0; i < missing_inodes.size(); ++i) {
     auto& home = seen.homes[i];
-    if (!home) continue;
-    const bool named_directory = home->table == Table::kEntry && home->attr.is_dir();
-    CachedAttributes attributes{home->attr, named_directory ? home->parent : 0,
-                                home->table == Table::kInode};
+    if (!home) {
+      if (!meta.exact()) cache.forget_attributes(wanted.inodes[missing_inodes[i]]);
+      continue;
+    }
+    const CachedAttributes attributes = cached_home(*home, view.ticket);
     cache.insert_attributes(view.ticket, attributes);
     view.inodes[missing_inodes[i]] = attributes;
   }

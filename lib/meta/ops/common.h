@@ -10,7 +10,9 @@
 //     if (result.applied) { ... tell the cache ...; return ...; }
 //   }
 // The first attempt may decide on cached records: whatever is decided on is also expected, so a
-// stale one only costs another attempt. Later attempts read the store.
+// stale one only costs another attempt. Later attempts read the store. An error that was decided on
+// records which others may have changed since is confirmed by who makes the call:
+// lib/vfs/confirm.h.
 #pragma once
 
 #include <optional>
@@ -66,6 +68,8 @@ struct View {
 Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source source,
                   bool exact = false);
 
+/// What a read after `ticket` said of an inode, as the cache keeps it.
+CachedAttributes cached_home(const AttributeHome& home, const MetadataCache::Ticket& ticket);
 /// Tells the cache what a read after `ticket` said of (dir, name); `entry` is joined.
 void remember_entry(Meta& meta, const MetadataCache::Ticket& ticket, Ino dir, std::string_view name,
                     const std::optional<EntryRecord>& entry);

@@ -73,7 +73,7 @@ Result<Created> create(const OpContext& ctx, Meta& meta, Ino dir, std::string_vi
     const Status allowed = may_create(ctx, meta, parent, args);
     CachedEntry known;
     const bool maybe_there =
-        meta.cache().find_entry(dir, name, view.ticket.generation, &known) && known.ino != 0;
+        meta.cache().find_entry(dir, name, meta.freshness(ctx), &known) && known.ino != 0;
     if (!allowed.ok() || maybe_there || attempts.source() == Source::kStore) {
       Result<Attributes> existing = lookup(ctx, meta, dir, name);
       if (existing.ok()) {

@@ -46,6 +46,7 @@ Result<bool> load_once(const OpContext& ctx, Meta& meta, Ino ino, uint64_t first
                        uint64_t last_chunk, uint32_t limit, FileData* data) {
   *data = {};
   Range range = extent_range(ino, first_chunk, last_chunk, limit);
+  const MetadataCache::Ticket ticket = meta.ticket();
   for (bool first = true;; first = false) {
     SKERRY_TRY(ctx.check());
     ReadRequest request;
@@ -57,6 +58,10 @@ Result<bool> load_once(const OpContext& ctx, Meta& meta, Ino ino, uint64_t first
     const Attributes& attr = seen.homes[0]->attr;
     if (first) {
       data->attr = attr;
+      // Who has read the data is not told of less by a stat afterwards.
+      if (!meta.exact() && !attr.is_dir()) {
+        meta.cache().insert_attributes(ticket, internal::cached_home(*seen.homes[0], ticket));
+      }
       data->is_inline = (attr.flags & kFlagInline) != 0;
       if (data->is_inline) {
         if (!seen.records[0]) return Error(EIO, "the inline data of a file is missing");

@@ -65,7 +65,7 @@ Result<Attributes> link(const OpContext& ctx, Meta& meta, Ino ino, Ino dir, std:
   MetadataCache& cache = meta.cache();
   for (Attempts attempts(ctx, meta);;) {
     SKERRY_TRY(attempts.next());
-    const MetadataCache::Ticket ticket = cache.ticket(meta.store());
+    const MetadataCache::Ticket ticket = meta.ticket();
     ReadRequest request;
     request.inodes = {ino, dir};
     request.keys = {entry_key(dir, name)};

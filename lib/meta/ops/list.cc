@@ -16,7 +16,7 @@ constexpr uint32_t kMaxPage = 8192;
 Result<ListPage> list(const OpContext& ctx, Meta& meta, Ino dir, std::string_view after,
                       uint32_t limit, bool with_attributes, bool check) {
   MetadataCache& cache = meta.cache();
-  const MetadataCache::Ticket ticket = cache.ticket(meta.store());
+  const MetadataCache::Ticket ticket = meta.ticket();
   if (check) {
     Result<CachedAttributes> seen = attributes_of(ctx, meta, dir, Source::kCacheOrStore, false);
     if (!seen.ok()) {

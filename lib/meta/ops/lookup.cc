@@ -17,9 +17,9 @@ namespace {
 bool cached_lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name, bool exact,
                    int* error, CachedAttributes* found) {
   MetadataCache& cache = meta.cache();
-  const uint64_t generation = meta.store().generation();
+  const Freshness fresh = meta.freshness(ctx);
   *error = 0;
-  if (!cache.find_attributes(dir, generation, false, found)) return false;
+  if (!cache.find_attributes(dir, fresh, false, found)) return false;
   if (!found->attr.is_dir()) {
     *error = ENOTDIR;
     return true;
@@ -31,12 +31,12 @@ bool cached_lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view n
     }
   }
   CachedEntry entry;
-  if (!cache.find_entry(dir, name, generation, &entry)) return false;
+  if (!cache.find_entry(dir, name, fresh, &entry)) return false;
   if (entry.ino == 0) {
     *error = ENOENT;
     return true;
   }
-  return cache.find_attributes(entry.ino, generation, exact, found);
+  return cache.find_attributes(entry.ino, fresh, exact, found);
 }
 
 Result<Attributes> answer(const OpContext& ctx, Meta& meta,
@@ -47,10 +47,53 @@ Result<Attributes> answer(const OpContext& ctx, Meta& meta,
   return entry->attr;
 }
 
+// More components than this are looked up in several round trips.
+constexpr size_t kMaxAhead = 64;
+
+/// `name`, and the plain names that a walk along `rest` will ask for below it.
+std::vector<std::string> names_ahead(std::string_view name, std::string_view rest) {
+  std::vector<std::string> names = {std::string(name)};
+  while (names.size() < kMaxAhead) {
+    const size_t begin = rest.find_first_not_of('/');
+    if (begin == std::string_view::npos) break;
+    rest.remove_prefix(begin);
+    const std::string_view next = rest.substr(0, rest.find('/'));
+    if (!check_name(next).ok()) break;
+    names.emplace_back(next);
+    rest.remove_prefix(next.size());
+  }
+  return names;
+}
+
+/// Reads the whole way at once. The entry of names[0], and the directory where `directory` lacks
+/// it.
+Result<std::optional<EntryRecord>> read_ahead(const OpContext& ctx, Meta& meta, Ino dir,
+                                              const std::vector<std::string>& names,
+                                              std::optional<CachedAttributes>* directory) {
+  const MetadataCache::Ticket ticket = meta.ticket();
+  std::optional<AttributeHome> start;
+  SKERRY_ASSIGN(std::vector<EntryRecord> way,
+                meta.store().resolve(ctx, dir, names, directory->has_value() ? nullptr : &start));
+  if (start) {
+    *directory = internal::cached_home(*start, ticket);
+    meta.cache().insert_attributes(ticket, **directory);
+  }
+  Ino parent = dir;
+  for (size_t i = 0; i < way.size(); ++i) {
+    internal::remember_entry(meta, ticket, parent, names[i], way[i]);
+    parent = way[i].attr.ino;
+  }
+  if (way.size() < names.size() && (way.empty() || way.back().attr.is_dir())) {
+    internal::remember_entry(meta, ticket, parent, names[way.size()], std::nullopt);
+  }
+  if (way.empty()) return std::optional<EntryRecord>();
+  return std::optional<EntryRecord>(std::move(way.front()));
+}
+
 }  // namespace
 
 Result<Attributes> lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name,
-                          bool exact) {
+                          bool exact, std::string_view rest) {
   // What is no name is never in the cache, so a hit needs no check of it.
   int error = 0;
   CachedAttributes known;
@@ -61,8 +104,15 @@ Result<Attributes> lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string
   SKERRY_TRY(check_name(name));
   // Not through the view's cached entry: it may carry stale directory times.
   MetadataCache& cache = meta.cache();
-  const MetadataCache::Ticket ticket = cache.ticket(meta.store());
-  const bool have_dir = cache.find_attributes(dir, ticket.generation, false, &known);
+  const bool have_dir = cache.find_attributes(dir, meta.freshness(ctx), false, &known);
+  if (!rest.empty() && !meta.exact()) {
+    std::optional<CachedAttributes> directory;
+    if (have_dir) directory = known;
+    SKERRY_ASSIGN(std::optional<EntryRecord> entry,
+                  read_ahead(ctx, meta, dir, names_ahead(name, rest), &directory));
+    return answer(ctx, meta, directory, entry);
+  }
+  const MetadataCache::Ticket ticket = meta.ticket();
   ReadRequest request;
   request.join = true;
   request.keys.push_back(entry_key(dir, name));
@@ -72,9 +122,7 @@ Result<Attributes> lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string
   if (have_dir) {
     directory = known;
   } else if (seen.homes[0]) {
-    const AttributeHome& home = *seen.homes[0];
-    directory = CachedAttributes{home.attr, home.attr.is_dir() ? home.parent : 0,
-                                 home.table == Table::kInode};
+    directory = internal::cached_home(*seen.homes[0], ticket);
     cache.insert_attributes(ticket, *directory);
   }
   std::optional<EntryRecord> entry;
@@ -83,13 +131,14 @@ Result<Attributes> lookup(const OpContext& ctx, Meta& meta, Ino dir, std::string
   return answer(ctx, meta, directory, entry);
 }
 
-Result<Attributes> get_attributes(const OpContext& ctx, Meta& meta, Ino ino, bool exact) {
+Result<Attributes> get_attributes(const OpContext& ctx, Meta& meta, Ino ino, bool exact,
+                                  uint64_t* mark) {
   CachedAttributes found;
-  if (meta.cache().find_attributes(ino, meta.store().generation(), exact, &found)) {
-    return found.attr;
+  if (!meta.cache().find_attributes(ino, meta.freshness(ctx), exact, &found)) {
+    SKERRY_ASSIGN(found, attributes_of(ctx, meta, ino, Source::kCacheOrStore, exact));
   }
-  SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, Source::kCacheOrStore, exact));
-  return seen.attr;
+  if (mark != nullptr) *mark = found.mark;
+  return found.attr;
 }
 
 Result<std::vector<Result<Attributes>>> lookup_many(
@@ -99,7 +148,7 @@ Result<std::vector<Result<Attributes>>> lookup_many(
   ReadRequest request;
   request.join = true;
   std::unordered_map<Ino, size_t> directory_index;
-  const MetadataCache::Ticket ticket = meta.cache().ticket(meta.store());
+  const MetadataCache::Ticket ticket = meta.ticket();
   for (size_t i = 0; i < names.size(); ++i) {
     const auto& [dir, name] = names[i];
     if (Status valid = check_name(name); !valid.ok()) {
@@ -122,8 +171,7 @@ Result<std::vector<Result<Attributes>>> lookup_many(
     for (const auto& home : seen.homes) {
       auto& dir = dirs.emplace_back();
       if (!home) continue;
-      dir = CachedAttributes{home->attr, home->attr.is_dir() ? home->parent : 0,
-                             home->table == Table::kInode};
+      dir = internal::cached_home(*home, ticket);
       meta.cache().insert_attributes(ticket, *dir);
     }
     for (size_t m = 0; m < missing.size(); ++m) {
@@ -146,9 +194,9 @@ Result<Ino> parent_of(const OpContext& ctx, Meta& meta, Ino dir, std::string* na
     return kRootIno;
   }
   MetadataCache& cache = meta.cache();
-  const MetadataCache::Ticket ticket = cache.ticket(meta.store());
+  const MetadataCache::Ticket ticket = meta.ticket();
   CachedAttributes found;
-  if (name == nullptr && cache.find_attributes(dir, ticket.generation, false, &found)) {
+  if (name == nullptr && cache.find_attributes(dir, meta.freshness(ctx), false, &found)) {
     if (!found.attr.is_dir()) return Error(ENOTDIR);
     if (found.parent != 0) return found.parent;
   }

@@ -156,7 +156,7 @@ class TreeRemoval {
   }
 
   Status read(Round* r) {
-    r->ticket = meta_.cache().ticket(meta_.store());
+    r->ticket = meta_.ticket();
     ReadRequest request;
     request.join = true;
     // The entries of all that this round works on, and of what lies above.

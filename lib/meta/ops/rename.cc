@@ -26,12 +26,12 @@ class Ancestry {
   Status load(const OpContext& ctx, std::initializer_list<Ino> from) {
     ReadRequest request;
     request.keys.push_back(volume_key(kVolumeRenameSerial));
-    const uint64_t generation = meta_.store().generation();
+    const Freshness fresh = meta_.freshness(ctx);
     for (Ino ino : from) {
       CachedAttributes found;
       for (size_t depth = 0; ino != kRootIno && ino != 0 && depth < kMaxGuess; ++depth) {
         request.inodes.push_back(ino);
-        if (!meta_.cache().find_attributes(ino, generation, false, &found)) break;
+        if (!meta_.cache().find_attributes(ino, fresh, false, &found)) break;
         ino = found.parent;
       }
     }

@@ -120,7 +120,7 @@ Result<Attributes> set_attributes(const OpContext& ctx, Meta& meta, Ino ino,
   MetadataCache& cache = meta.cache();
   for (Attempts attempts(ctx, meta);;) {
     SKERRY_TRY(attempts.next());
-    const MetadataCache::Ticket ticket = cache.ticket(meta.store());
+    const MetadataCache::Ticket ticket = meta.ticket();
     SKERRY_ASSIGN(CachedAttributes seen, attributes_of(ctx, meta, ino, attempts.source(), true));
     const Attributes& attr = seen.attr;
     SKERRY_TRY(check_change(ctx, meta, attr, set));

@@ -175,6 +175,16 @@ Error Connection::lost() {
       .set_retryable();
 }
 
+Status Connection::take_notifications(std::vector<std::string>* payloads) {
+  if (PQconsumeInput(connection_) != 1) return lost();
+  while (PGnotify* each = PQnotifies(connection_)) {
+    payloads->emplace_back(each->extra);
+    PQfreemem(each);
+  }
+  if (PQstatus(connection_) != CONNECTION_OK) return lost();
+  return {};
+}
+
 std::string Connection::literal(const std::string& text) const {
   char* escaped = PQescapeLiteral(connection_, text.data(), text.size());
   std::string out = escaped == nullptr ? "''" : escaped;  // bytes that are no text name nothing

@@ -62,6 +62,12 @@ class Connection {
   /// Several statements without parameters, as text; before the first run().
   Result<Answer> script(const OpContext& ctx, const std::string& sql);
 
+  /// Payloads that came from channels which this session listens to, without waiting. Errors as
+  /// run().
+  Status take_notifications(std::vector<std::string>* payloads);
+  /// To wait for what comes.
+  int socket() const { return PQsocket(connection_); }
+
   /// `text` as a string of SQL, quotes included.
   std::string literal(const std::string& text) const;
 

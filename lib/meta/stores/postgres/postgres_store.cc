@@ -9,6 +9,7 @@
 #include <new>
 
 #include "meta/stores/postgres/call_group.h"
+#include "meta/stores/postgres/notifier.h"
 #include "meta/stores/postgres/pool.h"
 #include "meta/stores/postgres/program.h"
 #include "meta/stores/postgres/read.h"
@@ -121,6 +122,7 @@ Status create_schema(const OpContext& ctx, Connection& connection, const ConnInf
 struct PostgresStore::Engine {
   Engine(ConnInfo info, const Options& o, Clock& c)
       : statements(info.schema),
+        notifier(info, c, o.notify),
         pool(std::move(info), std::max(o.connections, 1u), o.connect_timeout_ns),
         commits(pool, statements.commit, at_once(o)),
         reads(pool, statements.commit, at_once(o)),
@@ -140,14 +142,15 @@ struct PostgresStore::Engine {
   void keep_unsettled(const RequestId& id);
   void forget_unsettled(const RequestId& id);
   void trim_requests(const OpContext& ctx);
+  void send_last(const std::vector<std::string>& payloads);
 
   const Statements statements;
+  postgres::Notifier notifier;
   Pool pool;
   CallGroup commits, reads;
   const Options options;
   Clock& clock;
   const pid_t process = getpid();
-  std::atomic<uint64_t> generation{1};
   std::atomic<uint64_t> applied{0};
   std::mutex mutex;
   std::deque<RequestId> unsettled;  // guarded by mutex
@@ -284,6 +287,23 @@ Result<Answer> PostgresStore::Engine::run_read(const OpContext& ctx,
   return connection->run(ctx, calls);
 }
 
+/// What the notifier had no time for, of a client that was there for some milliseconds.
+void PostgresStore::Engine::send_last(const std::vector<std::string>& payloads) {
+  static const postgres::Statement kNotify{
+      "skerry_notify",
+      "SELECT pg_catalog.set_config('synchronous_commit','off',true),pg_catalog.pg_notify($1,$2)"};
+  constexpr TimeNs kLimitNs = 1'000'000'000;
+  OpContext ctx;
+  ctx.clock = &clock;
+  ctx.deadline_ns = clock.monotonic_ns() + kLimitNs;
+  std::vector<Call> calls;
+  for (const std::string& payload : payloads) {
+    calls.push_back({&kNotify, Parameters().bytes(notifier.channel()).bytes(payload)});
+  }
+  Result<Pool::Lease> connection = pool.borrow(ctx);
+  if (connection.ok()) (void)(*connection)->run(ctx, calls).ok();
+}
+
 Result<Answer> PostgresStore::Engine::read(const OpContext& ctx, const std::vector<Call>& calls) {
   constexpr unsigned kAttempts = 3;  // a server that was restarted has closed every connection
   for (unsigned attempt = 1;; ++attempt) {
@@ -302,7 +322,12 @@ PostgresStore::PostgresStore(std::unique_ptr<Engine> engine) : engine_(std::move
 
 PostgresStore::~PostgresStore() {
   // Closing an inherited connection would end the parent's session.
-  if (!usable().ok()) static_cast<void>(engine_.release());
+  if (!usable().ok()) {
+    static_cast<void>(engine_.release());
+    return;
+  }
+  const std::vector<std::string> unsent = engine_->notifier.stop();
+  if (!unsent.empty()) engine_->send_last(unsent);
 }
 
 Status PostgresStore::usable() const {
@@ -359,13 +384,14 @@ Result<std::unique_ptr<Store>> PostgresStore::open(const std::string& url, const
 std::string PostgresStore::describe() const { return engine_->pool.info().shown; }
 
 StoreCapabilities PostgresStore::capabilities() const {
-  return {kDirStatShards, kUsageParts, true};
+  return {kDirStatShards, kUsageParts, true, false};
 }
 
 Result<ReadResult> PostgresStore::read(const OpContext& ctx, const ReadRequest& request) {
   SKERRY_TRY(usable());
   SKERRY_TRY(ctx.check());
   try {
+    engine_->notifier.hear_if_old();
     const postgres::ReadPlan plan(engine_->statements, request);
     SKERRY_ASSIGN(Answer answer, engine_->read(ctx, plan.calls()));
     return plan.result(answer);
@@ -375,14 +401,20 @@ Result<ReadResult> PostgresStore::read(const OpContext& ctx, const ReadRequest& 
 }
 
 Result<std::vector<EntryRecord>> PostgresStore::resolve(const OpContext& ctx, Ino directory,
-                                                        const std::vector<std::string>& names) {
+                                                        const std::vector<std::string>& names,
+                                                        std::optional<AttributeHome>* start) {
   SKERRY_TRY(usable());
   SKERRY_TRY(ctx.check());
   if (names.empty()) return std::vector<EntryRecord>();
   try {
-    const Call call{&engine_->statements.resolve,
-                    Parameters().number(directory).byte_strings(names)};
-    SKERRY_ASSIGN(Answer answer, engine_->read(ctx, {call}));
+    engine_->notifier.hear_if_old();
+    std::vector<Call> calls = {
+        {&engine_->statements.resolve, Parameters().number(directory).byte_strings(names)}};
+    if (start != nullptr) {
+      calls.push_back({&engine_->statements.home[1], Parameters().number(directory)});
+    }
+    SKERRY_ASSIGN(Answer answer, engine_->read(ctx, calls));
+    if (start != nullptr) *start = postgres::found_home(answer.results.at(1).get(), true);
     return postgres::resolved(answer.results.at(0).get());
   } catch (const std::bad_alloc&) {
     return Error(ENOMEM, "out of memory");
@@ -393,7 +425,11 @@ Result<CommitResult> PostgresStore::commit(const OpContext& ctx, CommitRequest r
   SKERRY_TRY(usable());
   SKERRY_TRY(ctx.check());
   try {
-    return engine_->commit(ctx, request);
+    Result<CommitResult> result = engine_->commit(ctx, request);
+    if (result.ok() ? result->applied : result.error().maybe_applied()) {
+      engine_->notifier.note(request);
+    }
+    return result;
   } catch (const std::bad_alloc&) {
     return Error(ENOMEM, "out of memory");
   }
@@ -404,20 +440,15 @@ Status PostgresStore::sync(const OpContext& ctx) {
   return ctx.check();  // every commit was durable when it returned
 }
 
-uint64_t PostgresStore::generation() noexcept {
-  return engine_->generation.fetch_add(1, std::memory_order_relaxed);
+uint64_t PostgresStore::generation() noexcept { return engine_->notifier.heard(); }
+
+void PostgresStore::tell_changes(ChangeSink* sink) {
+  if (usable().ok()) engine_->notifier.tell(sink);
 }
 
-// Nothing tells of others' commits yet, so whoever waits for one looks for itself in every slice.
-Status PostgresStore::wait_for_change(const OpContext& ctx, uint64_t, TimeNs timeout_ns) {
+Status PostgresStore::wait_for_change(const OpContext& ctx, uint64_t seen, TimeNs timeout_ns) {
   SKERRY_TRY(usable());
-  SKERRY_TRY(ctx.check());
-  TimeNs pause = std::min(timeout_ns, kWaitSliceNs);
-  if (ctx.deadline_ns != INT64_MAX) {
-    pause = std::min(pause, ctx.deadline_ns - ctx.clock->monotonic_ns());
-  }
-  if (pause > 0) ctx.clock->sleep_ns(pause);
-  return ctx.check();
+  return engine_->notifier.wait(ctx, seen, timeout_ns);
 }
 
 }  // namespace skerry::meta

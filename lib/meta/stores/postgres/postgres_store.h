@@ -19,6 +19,7 @@ struct PostgresOptions {
   Isolation isolation = Isolation::kReadCommitted;
   unsigned connections = 8;  // at most; opened when they are needed
   TimeNs connect_timeout_ns = TimeNs{10} * 1'000'000'000;
+  bool notify = true;  // tells other clients of changes, and hears of theirs: see notifier.h
 };
 
 /// Thread-safe, as every Store. Each read and each commit is one round trip; every commit is
@@ -48,12 +49,14 @@ class PostgresStore final : public Store {
   Result<ReadResult> read(const OpContext& ctx, const ReadRequest& request) override;
   Result<CommitResult> commit(const OpContext& ctx, CommitRequest request) override;
   Status sync(const OpContext& ctx) override;
-  /// Another value each time.
+  /// Counts what was heard of others, which proves nothing.
   uint64_t generation() noexcept override;
-  /// Returns within kWaitSliceNs.
+  void tell_changes(ChangeSink* sink) override;
+  /// Returns within kWaitSliceNs where others are not heard.
   Status wait_for_change(const OpContext& ctx, uint64_t seen, TimeNs timeout_ns) override;
   Result<std::vector<EntryRecord>> resolve(const OpContext& ctx, Ino directory,
-                                           const std::vector<std::string>& names) override;
+                                           const std::vector<std::string>& names,
+                                           std::optional<AttributeHome>* start) override;
 
  private:
   struct Engine;

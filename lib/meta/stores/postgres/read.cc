@@ -274,17 +274,22 @@ Result<ReadResult> ReadPlan::result(const Answer& answer) const {
   }
   for (size_t i = 0; i < request_.inodes.size(); ++i) {
     const PGresult* r = answer.results[next++].get();
-    std::optional<AttributeHome>& home = result.homes.emplace_back();
-    if (PQntuples(r) == 0) continue;
-    home.emplace();
-    const Table tables[] = {Table::kEntry, Table::kInode, Table::kOrphan};
-    home->table = tables[std::clamp<int64_t>(column_number(r, 0, 0), 1, 3) - 1];
-    home->parent = column_u64(r, 0, 1);
-    home->name = column_bytes(r, 0, 2);
-    home->attr = column_attributes(r, 0, 3);
-    if (request_.join) join_directory(r, 0, 3 + kAttributeColumns, &home->attr);
+    result.homes.push_back(found_home(r, request_.join));
   }
   return result;
+}
+
+std::optional<AttributeHome> found_home(const PGresult* r, bool join) {
+  std::optional<AttributeHome> home;
+  if (PQntuples(r) == 0) return home;
+  home.emplace();
+  const Table tables[] = {Table::kEntry, Table::kInode, Table::kOrphan};
+  home->table = tables[std::clamp<int64_t>(column_number(r, 0, 0), 1, 3) - 1];
+  home->parent = column_u64(r, 0, 1);
+  home->name = column_bytes(r, 0, 2);
+  home->attr = column_attributes(r, 0, 3);
+  if (join) join_directory(r, 0, 3 + kAttributeColumns, &home->attr);
+  return home;
 }
 
 Result<std::vector<EntryRecord>> resolved(const PGresult* r) {

@@ -44,6 +44,8 @@ class ReadPlan {
   size_t now_ = 0;           // the call that tells the time; those of the request follow
 };
 
+/// Of Statements::home, with or without `join`.
+std::optional<AttributeHome> found_home(const PGresult* result, bool join);
 /// Of Statements::resolve.
 Result<std::vector<EntryRecord>> resolved(const PGresult* result);
 

@@ -265,7 +265,10 @@ Result<ReadResult> SqliteStore::read(const OpContext& ctx, const ReadRequest& re
 }
 
 Result<std::vector<EntryRecord>> SqliteStore::resolve(const OpContext& ctx, Ino directory,
-                                                      const std::vector<std::string>& names) {
+                                                      const std::vector<std::string>& names,
+                                                      std::optional<AttributeHome>* start) {
+  // For far stores: here it costs more than it saves.
+  if (start != nullptr) return Store::resolve(ctx, directory, names, start);
   std::vector<EntryRecord> entries;
   SKERRY_TRY(with_reader(ctx, [&](Connection& connection) {
     entries.clear();

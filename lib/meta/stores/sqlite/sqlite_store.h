@@ -50,7 +50,8 @@ class SqliteStore final : public Store {
   uint64_t generation() noexcept override;
   Status wait_for_change(const OpContext& ctx, uint64_t seen, TimeNs timeout_ns) override;
   Result<std::vector<EntryRecord>> resolve(const OpContext& ctx, Ino directory,
-                                           const std::vector<std::string>& names) override;
+                                           const std::vector<std::string>& names,
+                                           std::optional<AttributeHome>* start) override;
 
   /// In a forked child: gives up everything inherited without touching it.
   void abandon_after_fork() noexcept;
