@@ -522,6 +522,10 @@ void CallWindow::evaluate(const NamespaceModel& model) {
     case Op::kLink:
     case Op::kLinkHandle:
       if (call_.op == Op::kLink) evaluate_targets(model);
+      for (Ino ino : targets_) {
+        // Told before the way to the new name is looked at.
+        if (model.find(ino) == nullptr) errors_.insert(ENOENT);
+      }
       for (const Place& to : to_.ends) {
         Verdict verdict = judge_add(model, to);
         for (Ino ino : targets_) {

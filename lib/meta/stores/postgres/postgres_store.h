@@ -23,8 +23,10 @@ struct PostgresOptions {
 };
 
 /// Thread-safe, as every Store. Each read and each commit is one round trip; every commit is
-/// durable on the server when it returns. Needs sessions of its own: a connection pooler between
-/// works in session mode alone.
+/// durable on the server when it returns. Clients tell each other of changes by a thread and a
+/// connection of their own, started with the first change, or when there is something to listen for
+/// (notifier.h). Needs sessions of its own: a connection pooler between works in session mode
+/// alone.
 ///
 /// fork(): the parent goes on. In the child the store answers every call with an error and
 /// destroying it leaves the parent's connections alone; open the volume anew.
