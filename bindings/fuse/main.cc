@@ -235,6 +235,7 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "skerry-fuse: %s\nsee skerry-fuse --help\n", error.c_str());
       return 2;
     }
+    hide_secrets(argc, argv);
     openlog("skerry-fuse", LOG_PID, LOG_DAEMON);
     return run(options);
   } catch (const std::exception& error) {
