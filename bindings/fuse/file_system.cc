@@ -79,10 +79,16 @@ void statfs(fuse_req_t req, fuse_ino_t) {
 
 }  // namespace
 
-bool FileSystem::takes_mode_bits(fuse_req_t req, skerry_file* file) const {
-  if (fuse_req_ctx(req)->uid == 0) return false;
+FileSystem::Writer FileSystem::writer_of(fuse_req_t req, skerry_file* file) const {
+  Writer writer;
+  if (fuse_req_ctx(req)->uid == 0) return writer;
   struct skerry_stat stat;
-  return skerry_fstat(file, nullptr, &stat) == 0 && (stat.mode & (S_ISUID | S_ISGID)) != 0;
+  if (skerry_fstat(file, nullptr, &stat) < 0) return writer;
+  writer.takes_mode_bits = (stat.mode & (S_ISUID | S_ISGID)) != 0;
+  // Members of the group leave set-group-ID where the group may not execute, and to ask for the
+  // groups of each writer would be dear.
+  if ((stat.mode & (S_ISGID | S_IXGRP)) == S_ISGID) writer.as = As::kCaller;
+  return writer;
 }
 
 void FileSystem::forget_attributes(fuse_ino_t node) const {

@@ -145,7 +145,7 @@ struct DataWrite {
   /// Set when the file was inline: the write replaces the inline record, whose bytes `pieces` must
   /// include, provided the file is still at this version.
   std::optional<uint64_t> replace_inline_version;
-  uint32_t clear_mode = 0;  // 06000 where a write must drop suid and sgid
+  uint32_t clear_mode = 0;  // see clear_mode_of()
   TimeNs mtime_ns = 0;      // 0: now
 };
 /// One commit for all; result[i] is the outcome of writes[i] (each file's success is its own).

@@ -63,18 +63,3 @@ def test_append_only_files_are_not_written_with_the_writeback_cache(mounted):
     with pytest.raises(PermissionError):
         os.open(mount / "f", os.O_WRONLY | os.O_APPEND)
     subprocess.run(["chattr", "-a", mount / "f"], check=True)
-
-
-def test_set_group_id_stays_without_group_execution(mount):
-    """Linux since 6.2 takes it away when the writer is not in the file's group."""
-    (mount / "f").touch()
-    os.chown(mount / "f", 0, 4711)
-    os.chmod(mount / "f", 0o2666)
-
-    def write():
-        fd = os.open(mount / "f", os.O_WRONLY)
-        os.write(fd, b"x")
-        os.close(fd)
-
-    assert as_nobody(write) == 0
-    assert os.stat(mount / "f").st_mode & 0o7777 == 0o2666
