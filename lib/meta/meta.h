@@ -69,6 +69,18 @@ struct MetaOptions {
   uint64_t pid = 0;
 };
 
+/// Who wants to know which changes of a file are this client's own.
+class OwnChanges {
+ public:
+  /// A commit of this client gave the file this version: what led to it from the one before is the
+  /// client's own change. Called by the thread that committed. Not called where the commit's answer
+  /// was lost.
+  virtual void own_change(Ino ino, uint64_t version) = 0;
+
+ protected:
+  ~OwnChanges() = default;
+};
+
 class Meta {
  public:
   /// Registers a session (unless read_only and the store refuses writes). The references outlive
@@ -106,6 +118,9 @@ class Meta {
   Result<CommitResult> commit(const OpContext& ctx, std::vector<Expectation> expectations,
                               std::vector<Mutation> mutations,
                               Durability durability = Durability::kVisible, ClientId session = 0);
+
+  /// One listener, or null; while no other thread uses this object.
+  void set_own_changes(OwnChanges* listener) { own_changes_ = listener; }
 
   // ---- open files (what this client must keep from being reclaimed)
   void note_open(Ino ino);
@@ -145,6 +160,7 @@ class Meta {
   VolumeFormat format_;
   MetaOptions options_;
   const bool keeps_file_flags_;
+  OwnChanges* own_changes_ = nullptr;
   Clock& clock_;
   Random& random_;
   std::unique_ptr<MetadataCache> cache_;

@@ -307,7 +307,6 @@ Status set_attributes(const OpContext& ctx, Volume& volume, meta::Ino ino,
     SKERRY_TRY(dirty->flush(ctx, meta::Durability::kVisible));
   }
   SKERRY_ASSIGN(meta::Attributes after, meta::set_attributes(ctx, volume.meta(), ino, set));
-  volume.files().note_own_change(ino, after.version);
   if (set.atime_ns || set.atime_now) volume.access_times().replaced(ino, after.atime_ns);
   return {};
 }

@@ -38,8 +38,20 @@ def test_pages_are_kept_until_another_mount_changes_the_file(mounted, size):
         file.write(b"own")
     data = b"own" + data[3:]
     assert (a / "f").read_bytes() == data
-    os.chmod(a / "f", 0o600)
-    assert (a / "f").read_bytes() == data
+    # So do they where something else of the file is changed than its bytes.
+    for change, name in (
+        (lambda: os.chmod(a / "f", 0o600), "f"),
+        (lambda: os.setxattr(a / "f", "user.a", b"1"), "f"),
+        (lambda: os.removexattr(a / "f", "user.a"), "f"),
+        (lambda: subprocess.run(["setfacl", "-m", "u:7:r", a / "f"], check=True), "f"),
+        (lambda: os.link(a / "f", a / "g"), "f"),
+        (lambda: os.unlink(a / "f"), "g"),
+        (lambda: os.rename(a / "g", a / "h"), "h"),
+        (lambda: (a / "f").write_bytes(b"replaced"), "h"),
+        (lambda: os.rename(a / "h", a / "f"), "f"),
+    ):
+        change()
+        assert (a / name).read_bytes() == data
     assert requests(a) == before
 
     assert (b / "f").read_bytes() == data
