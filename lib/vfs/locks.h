@@ -10,6 +10,10 @@
 // all. A waiter looks again at least once a second, because a client that died commits nothing: its
 // session expires, and whoever finds it expired removes it.
 //
+// Who has waited for a record lock for a second notes his wait in the metadata and looks, now and
+// then, whether he waits for himself, through whatever owners of whatever clients
+// (meta/ops/lock_waits.cc). Circles within this client are found at once, from memory.
+//
 // What is written under a lock is flushed before the lock is given up, and before one is taken, and
 // is bound to the session that holds the lock (OpenInode::bind). When that session is gone, the
 // locks are, and perhaps others hold them: what was not flushed is dropped, and handles that were
@@ -43,10 +47,10 @@ class LockTable {
   using Inode = std::shared_ptr<data::OpenInode>;
 
   /// Takes `wanted` for its owner. Without `wait` EAGAIN if another owner's lock excludes it. With
-  /// it waits until ctx ends it (ECANCELED, ETIMEDOUT); EDEADLK where owners of this client would
-  /// wait for each other for ever (record locks only, and only where each of them waits for another
-  /// owner of this client). ENOLCK: too many ranges, or a volume opened without a session. EIO: the
-  /// session was lost with locks of this file.
+  /// it waits until ctx ends it (ECANCELED, ETIMEDOUT); EDEADLK where owners would wait for each
+  /// other for ever (record locks only; at once within this client, after a second or more through
+  /// others). ENOLCK: too many ranges, or a volume opened without a session. EIO: the session was
+  /// lost with locks of this file.
   Status take(const OpContext& ctx, const Inode& inode, const meta::FileLock& wanted, bool wait);
   /// Gives up the owner's locks in the range. Flushes first, and keeps the locks where that fails.
   /// EIO: they were lost with their session, and what was written under them is dropped.
@@ -73,12 +77,19 @@ class LockTable {
   void settle(const OpContext& ctx);
 
  private:
+  /// A wait that is noted in the metadata.
+  struct Noted {
+    meta::FileLock lock;
+    const CancelToken* token;  // tells apart waits of one owner
+    meta::ClientId session;    // under which it is noted; with another it is not any more
+  };
   struct Entry {
     meta::Ino ino = 0;
     bool busy = false;       // somebody commits, or decides what to
     bool unsettled = false;  // the metadata may say more than `held`
     std::vector<meta::FileLock> held;
-    std::vector<meta::FileLock> leaving;         // ranges of `held` whose owners are gone
+    std::vector<meta::FileLock> leaving;  // ranges of `held` whose owners are gone
+    std::vector<Noted> noted;
     meta::ClientId session = 0;                  // that holds them
     Inode inode;                                 // stays open while anything is held or unsettled
     std::list<const CancelToken*> waiters;       // for what others hold to become less
@@ -102,8 +113,17 @@ class LockTable {
 
   OpContext step_context(const OpContext& ctx) const;
   Result<Obstacle> attempt(const OpContext& ctx, Entry& entry, const Inode& inode,
-                           const meta::FileLock& wanted);
+                           const meta::FileLock& wanted, const CancelToken& token);
+  Status take_or_wait(const OpContext& ctx, Use& use, const Inode& inode,
+                      const meta::FileLock& wanted, bool wait);
   bool waits_for_itself(const Entry& entry, const meta::FileLock& wanted, const CancelToken& token);
+  Result<bool> closes_circle(const OpContext& ctx, Use& use, const Inode& inode,
+                             const meta::FileLock& wanted);
+  Status note_wait(const OpContext& ctx, Entry& entry, const Inode& inode, const Noted& wait);
+  void forget_wait(const OpContext& ctx, Use& use, const Inode& inode);
+  static std::vector<meta::FileLock> with_waits(const Entry& entry, meta::ClientId session,
+                                                std::vector<meta::FileLock> held,
+                                                const CancelToken* without = nullptr);
   void wait_for_other_client(const OpContext& ctx, const CancelToken& token, uint32_t seen,
                              uint64_t generation);
   Status settle_entry(const OpContext& ctx, Entry& entry);

@@ -368,6 +368,34 @@ def test_a_circle_of_waits_is_an_error(mounted, actors):
     assert crowd[0].result() == (0, None)
 
 
+def test_a_circle_of_waits_through_two_mounts_is_an_error(mounted, actors):
+    """Who is told gives up what it has, and the others go on."""
+    mounts = mounted("allow_other"), mounted("allow_other")
+    for name in "xyz":
+        (mounts[0] / name).write_bytes(b"1")
+    crowd = actors(3)
+    wait_until((mounts[1] / "z").exists)
+    for number, (actor, own) in enumerate(zip(crowd, "xyz")):
+        for name in "xyz":
+            actor("open", name, mounts[number // 2] / name)
+        actor("lock", own, EXCLUSIVE)
+    for actor, wanted in zip(crowd, "yzx"):
+        actor.start("lock", wanted, EXCLUSIVE)
+    waiting, told = dict(zip("xyz", crowd)), 0
+    while waiting:
+        wait_until(lambda: any(actor.done(0) for actor in waiting.values()), 30, "an answer")
+        own, actor = next((own, actor) for own, actor in waiting.items() if actor.done(0))
+        code, _ = actor.result()
+        assert code in (0, errno.EDEADLK)
+        told += code != 0
+        for name in "xyz":
+            actor("lock", name, UNLOCK)
+        del waiting[own]
+    assert told >= 1
+    for name in "xyz":
+        crowd[0]("lock", name, EXCLUSIVE | NB)
+
+
 @pytest.mark.parametrize("kind", ["flock", "lock"])
 def test_who_gets_the_lock_sees_what_the_last_holder_wrote(mounted, kind):
     """A counter that many increment under the lock, through the page caches of two mounts that
