@@ -17,7 +17,9 @@ void init(void* userdata, fuse_conn_info* connection) {
     }
   };
   want(FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS, true);
-  want(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_EXPORT_SUPPORT, true);
+  want(FUSE_CAP_EXPORT_SUPPORT, true);
+  // With it a program that runs is cut by open(O_RDONLY | O_TRUNC), and ETXTBSY told afterwards.
+  want(FUSE_CAP_ATOMIC_O_TRUNC, false);
   want(FUSE_CAP_DONT_MASK, true);  // the umask comes with each request, for ACLs may outweigh it
   // The kernel then asks for the ACLs of what it checks, and keeps them as long as attributes. It
   // takes the checking upon itself with that, which is not wanted without default_permissions.

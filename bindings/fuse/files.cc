@@ -28,12 +28,12 @@ int flags_of(const FileSystem& fs, int flags) {
 /// Makes the handle, and decides whether the page cache keeps what it has of the file. Keeps a
 /// failure: the file is closed then.
 OpenFile* make_handle(FileSystem& fs, uint64_t ino, skerry_file* file, fuse_file_info* fi) {
-  auto handle = std::make_shared<OpenFile>(file, ino);
+  const int access = fi->flags & O_ACCMODE;
+  auto handle = std::make_shared<OpenFile>(file, ino, access != O_RDONLY);
   uint64_t token = 0;
   const bool told = skerry_data_token(file, nullptr, &token) == 0;
   fi->keep_cache =
       fs.nodes.open(handle, told ? std::optional<uint64_t>(token) : std::nullopt) ? 1 : 0;
-  const int access = fi->flags & O_ACCMODE;
   // Where appended bytes land only their commit tells, so pages can not be filled with them before.
   if ((fi->flags & O_APPEND) != 0 && access != O_RDONLY && !fs.options.writeback) {
     fi->direct_io = 1;
@@ -61,17 +61,9 @@ void open(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
           if (allowed < 0) return allowed;
           root.uid = 0;
         }
-        // Whose call it is decides what cutting the file takes from its mode.
-        const bool cuts = widened && (flags & O_TRUNC) != 0;
-        const int result =
-            skerry_inode_open(fs.volume, &root, ino, cuts ? flags & ~O_TRUNC : flags, &file);
-        if (result < 0 || !cuts) return result;
-        const int cut = skerry_ftruncate(file, context, 0);
-        if (cut < 0) skerry_close(file, nullptr);
-        return cut;
+        return skerry_inode_open(fs.volume, &root, ino, flags, &file);
       });
   if (result < 0) return FileSystem::reply_status(req, result);
-  if ((fi->flags & O_TRUNC) != 0 && fuse_req_ctx(req)->uid != 0) fs.forget_attributes(node);
   OpenFile* handle = make_handle(fs, ino, file, fi);
   // Interrupted callers have gone: nobody would close it.
   if (fuse_reply_open(req, fi) == -ENOENT) fs.nodes.close(handle);

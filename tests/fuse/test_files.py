@@ -6,6 +6,7 @@ import errno
 import fcntl
 import mmap
 import os
+import pathlib
 import signal
 import sqlite3
 import struct
@@ -72,6 +73,24 @@ def test_truncated_while_open(mount):
         with open(mount / "f", "wb"):
             pass
         assert os.pread(file.fileno(), 100, 0) == b""
+
+
+@pytest.mark.parametrize("options", ["", "writeback_cache"])
+def test_a_running_program_is_not_cut(mounted, options):
+    mount = mounted(*filter(None, [options]))
+    program = mount / "sleep"
+    program.write_bytes(pathlib.Path("/bin/sleep").read_bytes())
+    program.chmod(0o755)
+    size = os.stat(program).st_size
+    with subprocess.Popen([program, "60"]) as running:
+        for flags in (os.O_RDONLY | os.O_TRUNC, os.O_WRONLY, os.O_RDWR | os.O_TRUNC):
+            fails(errno.ETXTBSY, os.open, program, flags)
+        fails(errno.ETXTBSY, os.truncate, program, 1)
+        assert running.poll() is None
+        running.kill()
+    assert os.stat(program).st_size == size
+    os.close(os.open(program, os.O_RDONLY | os.O_TRUNC))
+    assert os.stat(program).st_size == 0
 
 
 def test_a_removed_working_directory(mount):
