@@ -461,7 +461,7 @@ struct skerry_lock {
 };
 /** As fcntl(2) with F_SETLK, or with F_SETLKW if `wait` is not 0: ranges of one owner split, join
  * and change their type. Closing any skerry_file of the file gives up what owner 0 holds of it, and
- * what other owners took through that skerry_file.
+ * what other owners took through that skerry_file and through no other.
  * @return 0; -EAGAIN (held by another, no waiting); -EDEADLK: owners wait for each other (told at
  * once where all are of this volume object; through other clients after a second or more); -EBADF
  * (the access mode does not allow the type), -EINVAL, -EOVERFLOW (range), -ENOLCK (more than 16,384

@@ -359,13 +359,19 @@ void LockTable::wait_for_other_client(const OpContext& ctx, const CancelToken& t
   for (const CancelToken* each : remote_waiters_) each->signal();
 }
 
-Status LockTable::take(const OpContext& ctx, const Inode& inode, const FileLock& wanted,
-                       bool wait) {
+Status LockTable::take(const OpContext& ctx, const Inode& inode, const FileLock& wanted, bool wait,
+                       uint64_t handle) {
   // What was written without the lock must not be lost with it.
   if (inode->dirty()) {
     SKERRY_TRY(inode->flush(step_context(ctx), meta::Durability::kVisible));
   }
   Use use(*this, inode->ino(), ctx);
+  if (wanted.kind == LockKind::kRecord) {
+    const Claim claim = {wanted.owner, handle};
+    std::lock_guard lock(mutex_);
+    std::vector<Claim>& claims = use.entry().claims;
+    if (std::find(claims.begin(), claims.end(), claim) == claims.end()) claims.push_back(claim);
+  }
   Status taken = take_or_wait(ctx, use, inode, wanted, wait);
   forget_wait(ctx, use, inode);
   return taken;
@@ -453,8 +459,39 @@ Status LockTable::take_or_wait(const OpContext& ctx, Use& use, const Inode& inod
   }
 }
 
+void LockTable::release_owner(const OpContext& ctx, const Inode& inode, uint64_t owner) {
+  {
+    std::lock_guard lock(mutex_);
+    auto found = entries_.find(inode->ino());
+    if (found == entries_.end()) return;
+    std::erase_if(found->second->claims, [&](const Claim& claim) { return claim.owner == owner; });
+  }
+  if (!holds(inode->ino(), LockKind::kRecord, owner)) return;
+  FileLock all;
+  all.owner = owner;
+  (void)release(ctx, inode, all, /*forced=*/true).ok();
+}
+
+void LockTable::release_handle(const OpContext& ctx, const Inode& inode, uint64_t handle) {
+  std::vector<Claim> claims;
+  {
+    std::lock_guard lock(mutex_);
+    auto found = entries_.find(inode->ino());
+    if (found == entries_.end()) return;
+    for (const Claim& claim : found->second->claims) {
+      if (claim.handle == handle) claims.push_back(claim);
+    }
+  }
+  for (const Claim& claim : claims) {
+    FileLock all;
+    all.owner = claim.owner;
+    (void)release(ctx, inode, all, /*forced=*/true, &claim).ok();
+  }
+}
+
+/// `last_claim`: is withdrawn, and nothing given up where the owner has another one.
 Status LockTable::release(const OpContext& ctx, const Inode& inode, const FileLock& range,
-                          bool forced) {
+                          bool forced, const Claim* last_claim) {
   {
     std::lock_guard lock(mutex_);
     if (!entries_.contains(inode->ino())) return {};
@@ -469,6 +506,15 @@ Status LockTable::release(const OpContext& ctx, const Inode& inode, const FileLo
   Entry& entry = use.entry();
   Busy busy(*this, entry);
   SKERRY_TRY(busy.acquire(patient, use.token()));
+  if (last_claim != nullptr) {
+    // Whoever claims from here on takes his lock after this.
+    std::lock_guard lock(mutex_);
+    std::erase(entry.claims, *last_claim);
+    const bool another =
+        std::any_of(entry.claims.begin(), entry.claims.end(),
+                    [&](const Claim& claim) { return claim.owner == last_claim->owner; });
+    if (another) return {};
+  }
   OpContext step = step_context(patient);
   // The closing caller has waited for his flush already.
   if (forced) step.deadline_ns = volume_.clock().monotonic_ns() + kForcedLimit;

@@ -298,6 +298,26 @@ TEST_CASE("locks: owners of clients that wait for each other", "[capi][lock]") {
   OK(set(t.b, lock_of(SKERRY_F_WRLCK, 0, 0, 9)));
 }
 
+TEST_CASE("locks: a file that is closed late takes nothing from who has come by another since",
+          "[capi][lock]") {
+  // As a kernel tells of it: the owner's close at once, the end of the open file when it has time.
+  TwoClients t;
+  skerry_file* again = t.test.client.open("/f", O_RDWR);
+  OK(set(t.a, lock_of(SKERRY_F_WRLCK, 0, 1, 5)));
+  SECTION("a process that has opened the file anew") {
+    OK(skerry_release_owner(t.a, nullptr, 5));
+    OK(set(again, lock_of(SKERRY_F_WRLCK, 0, 1, 5)));
+  }
+  SECTION("another open file with the number of the first") {
+    OK(set(again, lock_of(SKERRY_F_WRLCK, 0, 1, 5)));
+  }
+  OK(skerry_close(t.a, nullptr));
+  t.a = nullptr;
+  FAILS(set(t.b, lock_of(SKERRY_F_WRLCK, 0, 1)), EAGAIN);
+  OK(skerry_close(again, nullptr));
+  OK(set(t.b, lock_of(SKERRY_F_WRLCK, 0, 1)));
+}
+
 TEST_CASE("locks: a closed volume has none", "[capi][lock]") {
   TwoClients t;
   {

@@ -295,6 +295,23 @@ def test_locks_of_open_file_descriptions(pair, places):
     b("lock", "f", EXCLUSIVE, 1, 0)
 
 
+@pytest.mark.parametrize("kind", ["process", "description"])
+def test_the_late_end_of_a_closed_file_costs_no_lock(pair, places, kind):
+    """The kernel tells of it when it has time, and the owner has opened and locked it again by then:
+    a process is the same owner, and a description often gets the number of the last one."""
+    _, b = pair
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        fd = os.open(places[0], os.O_RDWR)
+        if kind == "process":
+            fcntl.lockf(fd, EXCLUSIVE)
+        else:
+            fcntl.fcntl(fd, OFD_SETLKW, flock_of(fcntl.F_WRLCK, 0, 0))
+        assert b("test", "f", fcntl.F_WRLCK)[0] == fcntl.F_WRLCK
+        os.close(fd)
+    b("lock", "f", EXCLUSIVE)
+
+
 @pytest.mark.parametrize("kind", ["flock", "lock"])
 def test_a_killed_holder_leaves_no_lock(pair, kind):
     a, b = pair
