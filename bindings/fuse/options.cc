@@ -1,5 +1,7 @@
 #include "options.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -183,6 +185,17 @@ bool take_words(const std::string& words, Options* options, std::string* error) 
   return true;
 }
 
+/// mount(8) hands on "nosuid" and "nodev", and not their opposites, which are its defaults; libfuse
+/// has it the other way round.
+void take_defaults_of_mount(const char* program, Options* options) {
+  const std::string_view path = program;
+  if (!path.substr(path.rfind('/') + 1).starts_with("mount.") || geteuid() != 0) return;
+  for (const std::string word : {"suid", "dev"}) {
+    if (contains(options->kernel, word) || contains(options->kernel, "no" + word)) continue;
+    options->kernel.push_back(word);
+  }
+}
+
 }  // namespace
 
 bool parse_arguments(int argc, char** argv, Options* options, std::string* error) {
@@ -241,6 +254,7 @@ bool parse_arguments(int argc, char** argv, Options* options, std::string* error
   options->url = operands[0];
   options->directory = operands[1];
   if (options->read_only) options->volume.push_back("read_only=1");
+  take_defaults_of_mount(argv[0], options);
   return true;
 }
 
