@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import select
 import subprocess
 
 import pytest
@@ -63,3 +64,29 @@ def test_append_only_files_are_not_written_with_the_writeback_cache(mounted):
     with pytest.raises(PermissionError):
         os.open(mount / "f", os.O_WRONLY | os.O_APPEND)
     subprocess.run(["chattr", "-a", mount / "f"], check=True)
+
+
+def test_holes_begin_where_data_ends(mount):
+    """Other file systems answer with the next block."""
+    with open(mount / "f", "w+b", buffering=0) as file:
+        file.truncate(200_000)
+        os.pwrite(file.fileno(), b"data", 100_000)
+        os.fsync(file.fileno())
+        at = os.lseek(file.fileno(), 50_000, os.SEEK_DATA)
+        assert os.lseek(file.fileno(), at, os.SEEK_HOLE) == 100_004
+
+
+def test_files_can_be_polled(mount):
+    """The kernel lets every file of FUSE be; epoll_ctl(2) of a local file is EPERM."""
+    with open(mount / "f", "w+b") as file, select.epoll() as poll:
+        poll.register(file, select.EPOLLIN)
+        assert poll.poll(1) == [(file.fileno(), select.EPOLLIN)]
+
+
+def test_there_are_no_swap_files(mount):
+    with open(mount / "f", "wb") as file:
+        file.write(bytes(1 << 20))
+    os.chmod(mount / "f", 0o600)
+    subprocess.run(["mkswap", mount / "f"], check=True, capture_output=True)
+    tried = subprocess.run(["swapon", mount / "f"], capture_output=True, text=True)
+    assert tried.returncode != 0 and "Invalid argument" in tried.stderr

@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from mounts import EXCHANGE, NOREPLACE, in_children, libc, renameat2
+from mounts import EXCHANGE, NOREPLACE, in_children, libc, renameat2, skerry, wait_until
 
 
 def fails(code, action, *arguments):
@@ -417,6 +417,7 @@ os._exit(0 if libc.fsync(fd) == 0 and libc.close(fd) == 0 else ctypes.get_errno(
 def test_who_waits_can_be_killed(url, mount, number):
     for folder in "ab":  # the kernel lets one at a time change a directory
         (mount / folder).mkdir()
+    (mount / "f").write_bytes(b"x")
     with no_commits(url):
         plain = in_program("signal.signal(signal.SIGINT, signal.SIG_DFL)\nlibc.mkdir(path, 0o755)",
                            path=os.fsencode(mount / "a" / "d"))
@@ -424,14 +425,20 @@ def test_who_waits_can_be_killed(url, mount, number):
         alarmed = in_program("signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
                              "handle(signal.SIGALRM, 0)\nlibc.mkdir(path, 0o755)",
                              path=os.fsencode(mount / "b" / "d"))
+        # What it has written is still to be stored when its files are closed.
+        syncing = in_program("signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+                             "fd = os.open(path, os.O_WRONLY)\nos.pwrite(fd, b'y', 0)\n"
+                             "libc.fsync(fd)", path=os.fsencode(mount / "f"))
         time.sleep(1)
-        assert (plain.poll(), alarmed.poll()) == (None, None)
-        for each in (plain, alarmed):
+        blocked = (plain, alarmed, syncing)
+        assert [each.poll() for each in blocked] == [None] * 3
+        for each in blocked:
             each.send_signal(number)
             assert each.wait(10) == -number
+    wait_until(lambda: skerry("cat", url, "/f") == "y", what="what it had written")
     (mount / "c").mkdir()
     assert [list(below) for _, *below in sorted(os.walk(mount.path))] == [
-        [["a", "b", "c"], []], [[], []], [[], []], [[], []]]
+        [["a", "b", "c"], ["f"]], [[], []], [[], []], [[], []]]
 
 
 def test_who_only_asks_may_give_up(url, mount):
