@@ -90,3 +90,12 @@ def test_there_are_no_swap_files(mount):
     subprocess.run(["mkswap", mount / "f"], check=True, capture_output=True)
     tried = subprocess.run(["swapon", mount / "f"], capture_output=True, text=True)
     assert tried.returncode != 0 and "Invalid argument" in tried.stderr
+
+
+def test_holes_count_as_space_and_none_is_reserved(mount):
+    """Where a file has data is not among its attributes."""
+    with open(mount / "f", "wb") as file:
+        file.truncate(1 << 30)
+        assert os.fstat(file.fileno()).st_blocks == (1 << 30) // 512
+        free = os.statvfs(mount.path).f_bavail * os.statvfs(mount.path).f_frsize
+        os.posix_fallocate(file.fileno(), 0, 2 * free)
