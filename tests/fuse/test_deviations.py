@@ -99,3 +99,15 @@ def test_holes_count_as_space_and_none_is_reserved(mount):
         assert os.fstat(file.fileno()).st_blocks == (1 << 30) // 512
         free = os.statvfs(mount.path).f_bavail * os.statvfs(mount.path).f_frsize
         os.posix_fallocate(file.fileno(), 0, 2 * free)
+
+
+def test_remounting_is_between_mount_and_the_kernel(mount):
+    def remount(option):
+        subprocess.run(["mount", "-i", "-o", f"remount,{option}", mount.path], check=True)
+
+    remount("ro")
+    with pytest.raises(OSError) as caught:
+        (mount / "f").touch()
+    assert caught.value.errno == errno.EROFS
+    remount("rw")
+    (mount / "f").touch()
