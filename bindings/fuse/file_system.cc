@@ -16,7 +16,10 @@ void init(void* userdata, fuse_conn_info* connection) {
       connection->want &= ~capability;
     }
   };
-  want(FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS, true);
+  want(FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS, true);
+  // The kernel does not drop the cached pages that an asynchronous direct write has made old, so
+  // whoever reads them afterwards would get the bytes of before.
+  want(FUSE_CAP_ASYNC_DIO, false);
   want(FUSE_CAP_EXPORT_SUPPORT, true);
   // With it a program that runs is cut by open(O_RDONLY | O_TRUNC), and ETXTBSY told afterwards.
   want(FUSE_CAP_ATOMIC_O_TRUNC, false);

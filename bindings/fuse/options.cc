@@ -104,6 +104,8 @@ bool take_flag(const std::string& word, Options* options) {
   if (contains(kAccessTimes, word)) options->volume.push_back("atime=" + word);
   if (word == "ro") {
     options->read_only = true;
+  } else if (word == "remount") {
+    options->remount = true;
   } else if (word == "no_default_permissions") {
     options->default_permissions = false;
   } else if (word == "writeback_cache") {

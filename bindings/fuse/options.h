@@ -15,6 +15,7 @@ struct Options {
   std::string directory;
   bool foreground = false;
   bool debug = false;
+  bool remount = false;  // only changes how the kernel has mounted it
 
   bool read_only = false;
   // The kernel checks permissions, from the attributes it has cached. Without it every look-up and

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import pathlib
 import select
 import subprocess
 
@@ -101,13 +102,10 @@ def test_holes_count_as_space_and_none_is_reserved(mount):
         os.posix_fallocate(file.fileno(), 0, 2 * free)
 
 
-def test_remounting_is_between_mount_and_the_kernel(mount):
-    def remount(option):
-        subprocess.run(["mount", "-i", "-o", f"remount,{option}", mount.path], check=True)
-
-    remount("ro")
-    with pytest.raises(OSError) as caught:
-        (mount / "f").touch()
-    assert caught.value.errno == errno.EROFS
-    remount("rw")
-    (mount / "f").touch()
+def test_locks_are_not_in_the_kernels_list(mount):
+    with open(mount / "f", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        number = os.fstat(file.fileno()).st_ino
+        locks = pathlib.Path("/proc/locks").read_text().split()
+        device = os.fstat(file.fileno()).st_dev
+        assert f"{os.major(device):02x}:{os.minor(device):02x}:{number}" not in locks

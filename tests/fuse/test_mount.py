@@ -113,6 +113,16 @@ def test_fstab_helper(url, tmp_path):
     skerry("umount", point)
     skerry("mount", url, point)
     assert {"nosuid", "nodev"} <= set(line_of(point)[3].split(","))
+
+    # As mount(8) calls it for `mount -o remount,ro,noexec DIR`.
+    subprocess.run([HELPER, url, point, "-o", "ro,remount,noexec"], check=True, timeout=60)
+    assert {"ro", "noexec"} <= set(line_of(point)[3].split(","))
+    with pytest.raises(OSError) as caught:
+        (point / "f").touch()
+    assert caught.value.errno == errno.EROFS
+    subprocess.run([HELPER, url, point, "-o", "rw,remount"], check=True, timeout=60)
+    assert not {"ro", "noexec"} & set(line_of(point)[3].split(","))
+    (point / "f").touch()
     skerry("umount", point)
 
 

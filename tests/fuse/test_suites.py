@@ -4,6 +4,7 @@ fio, dbench, stress-ng, git, SQLite and PostgreSQL come from Debian; fsx from cr
 once into the user's cache folder.
 """
 
+import mmap
 import os
 import pathlib
 import random
@@ -214,3 +215,24 @@ def test_postgresql_on_the_mount_survives_an_immediate_stop(mount, tmp_path):
         subprocess.run(["pkill", "-KILL", "-u", "postgres", "-f", str(data)], check=False)
     as_postgres("pg_checksums", "--enable", "-D", data)
     as_postgres("pg_checksums", "--check", "-D", data)
+
+
+def test_asynchronous_direct_writes_leave_nothing_old_in_the_page_cache(mount, tmp_path):
+    path, size = mount / "data", 8 << 20
+    path.write_bytes(bytes(size))
+    reader = subprocess.Popen(["sh", "-c", f"while cat '{path}'; do :; done"],
+                              stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        run("fio", "--name=direct", f"--filename={path}", "--size=8M", "--ioengine=libaio",
+            "--direct=1", "--rw=randwrite", "--bs=64k", "--iodepth=8", "--loops=8", "--randseed=3",
+            "--overwrite=1", cwd=tmp_path)
+    finally:
+        os.killpg(reader.pid, 9)
+        reader.wait()
+    cached = path.read_bytes()
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    with mmap.mmap(-1, size) as buffer:
+        length = os.preadv(fd, [buffer], 0)
+        os.close(fd)
+        assert length == size
+        assert buffer[:] == cached
