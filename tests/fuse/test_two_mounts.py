@@ -184,7 +184,7 @@ def test_appends_from_two_mounts_are_whole(two):
 
 @pytest.mark.parametrize("kind", ["create", "mkdir", "link", "noreplace"])
 def test_one_winner(two, kind, tmp_path):
-    rounds, workers = 100, 8
+    rounds, workers = 1000, 8
     results = tmp_path / "results"
     results.mkdir()
 
