@@ -13,9 +13,7 @@
 namespace skerry::fuse {
 namespace {
 
-skerry_file* file_of(const fuse_file_info* fi) {
-  return fi == nullptr ? nullptr : reinterpret_cast<OpenFile*>(fi->fh)->file;
-}
+OpenFile* opened(const fuse_file_info* fi) { return reinterpret_cast<OpenFile*>(fi->fh); }
 
 void reply_attributes(fuse_req_t req, FileSystem& fs, int64_t result,
                       const struct skerry_stat& stat) {
@@ -32,7 +30,7 @@ void getattr(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
   const int64_t result = fs.run(req, Op::kGetattr, {.ino = ino}, As::kRoot,
                                 [&](const skerry_context* context) -> int64_t {
                                   if (fi != nullptr)
-                                    return skerry_fstat(file_of(fi), context, &stat);
+                                    return skerry_fstat(opened(fi)->file, context, &stat);
                                   const int got = skerry_inode_stat(fs.volume, context, ino, &stat);
                                   if (got != -ESTALE) return got;
                                   const auto removed = fs.nodes.removed(ino);
@@ -106,9 +104,11 @@ void setattr(fuse_req_t req, fuse_ino_t node, struct stat* attributes, int valid
   const bool kept_times = fs.options.writeback && (valid & FUSE_SET_ATTR_CTIME) != 0;
   const int64_t result = fs.run(
       req, Op::kSetattr, {.ino = ino}, As::kCaller, [&](const skerry_context* context) -> int64_t {
-        // ftruncate(2): what was allowed when the file was opened stays allowed.
-        if (fi != nullptr && (changes.valid & SKERRY_SET_SIZE) != 0) {
-          const int cut = skerry_ftruncate(file_of(fi), context, changes.size);
+        // ftruncate(2): what was allowed when the file was opened stays allowed. Through a handle
+        // for reading the kernel cuts a file that was opened with O_TRUNC.
+        const bool by_handle = fi != nullptr && opened(fi)->writable;
+        if (by_handle && (changes.valid & SKERRY_SET_SIZE) != 0) {
+          const int cut = skerry_ftruncate(opened(fi)->file, context, changes.size);
           if (cut < 0) return cut;
           changes.valid &= ~SKERRY_SET_SIZE;
         }

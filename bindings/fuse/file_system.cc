@@ -16,8 +16,13 @@ void init(void* userdata, fuse_conn_info* connection) {
       connection->want &= ~capability;
     }
   };
-  want(FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS, true);
-  want(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_EXPORT_SUPPORT, true);
+  want(FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS, true);
+  // The kernel does not drop the cached pages that an asynchronous direct write has made old, so
+  // whoever reads them afterwards would get the bytes of before.
+  want(FUSE_CAP_ASYNC_DIO, false);
+  want(FUSE_CAP_EXPORT_SUPPORT, true);
+  // With it a program that runs is cut by open(O_RDONLY | O_TRUNC), and ETXTBSY told afterwards.
+  want(FUSE_CAP_ATOMIC_O_TRUNC, false);
   want(FUSE_CAP_DONT_MASK, true);  // the umask comes with each request, for ACLs may outweigh it
   // The kernel then asks for the ACLs of what it checks, and keeps them as long as attributes. It
   // takes the checking upon itself with that, which is not wanted without default_permissions.
@@ -79,10 +84,16 @@ void statfs(fuse_req_t req, fuse_ino_t) {
 
 }  // namespace
 
-bool FileSystem::takes_mode_bits(fuse_req_t req, skerry_file* file) const {
-  if (fuse_req_ctx(req)->uid == 0) return false;
+FileSystem::Writer FileSystem::writer_of(fuse_req_t req, skerry_file* file) const {
+  Writer writer;
+  if (fuse_req_ctx(req)->uid == 0) return writer;
   struct skerry_stat stat;
-  return skerry_fstat(file, nullptr, &stat) == 0 && (stat.mode & (S_ISUID | S_ISGID)) != 0;
+  if (skerry_fstat(file, nullptr, &stat) < 0) return writer;
+  writer.takes_mode_bits = (stat.mode & (S_ISUID | S_ISGID)) != 0;
+  // Members of the group leave set-group-ID where the group may not execute, and to ask for the
+  // groups of each writer would be dear.
+  if ((stat.mode & (S_ISGID | S_IXGRP)) == S_ISGID) writer.as = As::kCaller;
+  return writer;
 }
 
 void FileSystem::forget_attributes(fuse_ino_t node) const {

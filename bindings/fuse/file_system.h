@@ -58,8 +58,13 @@ class FileSystem {
     return result;
   }
 
-  /// True if a write in the name of `req`'s caller takes bits from the file's mode.
-  bool takes_mode_bits(fuse_req_t req, skerry_file* file) const;
+  /// A write in the name of `req`'s caller: who writes, and whether that may take bits from the
+  /// file's mode.
+  struct Writer {
+    As as = As::kFile;
+    bool takes_mode_bits = false;
+  };
+  Writer writer_of(fuse_req_t req, skerry_file* file) const;
   /// The kernel forgets the attributes that it has cached. To be called before the request that
   /// changed them is answered.
   void forget_attributes(fuse_ino_t node) const;

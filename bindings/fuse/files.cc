@@ -28,12 +28,12 @@ int flags_of(const FileSystem& fs, int flags) {
 /// Makes the handle, and decides whether the page cache keeps what it has of the file. Keeps a
 /// failure: the file is closed then.
 OpenFile* make_handle(FileSystem& fs, uint64_t ino, skerry_file* file, fuse_file_info* fi) {
-  auto handle = std::make_shared<OpenFile>(file, ino);
+  const int access = fi->flags & O_ACCMODE;
+  auto handle = std::make_shared<OpenFile>(file, ino, access != O_RDONLY);
   uint64_t token = 0;
   const bool told = skerry_data_token(file, nullptr, &token) == 0;
   fi->keep_cache =
       fs.nodes.open(handle, told ? std::optional<uint64_t>(token) : std::nullopt) ? 1 : 0;
-  const int access = fi->flags & O_ACCMODE;
   // Where appended bytes land only their commit tells, so pages can not be filled with them before.
   if ((fi->flags & O_APPEND) != 0 && access != O_RDONLY && !fs.options.writeback) {
     fi->direct_io = 1;
@@ -64,7 +64,6 @@ void open(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
         return skerry_inode_open(fs.volume, &root, ino, flags, &file);
       });
   if (result < 0) return FileSystem::reply_status(req, result);
-  if ((fi->flags & O_TRUNC) != 0 && fuse_req_ctx(req)->uid != 0) fs.forget_attributes(node);
   OpenFile* handle = make_handle(fs, ino, file, fi);
   // Interrupted callers have gone: nobody would close it.
   if (fuse_reply_open(req, fi) == -ENOENT) fs.nodes.close(handle);
@@ -110,14 +109,14 @@ void write(fuse_req_t req, fuse_ino_t node, const char* data, size_t size, off_t
   FileSystem& fs = FileSystem::of(req);
   const auto position = static_cast<uint64_t>(offset);
   // The kernel leaves taking them away to us and would go on showing what it has cached.
-  const bool takes_mode_bits = fs.takes_mode_bits(req, file_of(fi));
+  const FileSystem::Writer writer = fs.writer_of(req, file_of(fi));
   const int64_t result =
       fs.run(req, Op::kWrite, {.ino = opened(fi)->ino, .offset = position, .length = size},
-             As::kFile, [&](const skerry_context* context) {
+             writer.as, [&](const skerry_context* context) {
                return skerry_pwrite(file_of(fi), context, data, size, position);
              });
   if (result < 0) return FileSystem::reply_status(req, result);
-  if (takes_mode_bits) fs.forget_attributes(node);
+  if (writer.takes_mode_bits) fs.forget_attributes(node);
   fuse_reply_write(req, static_cast<size_t>(result));
 }
 
@@ -164,13 +163,13 @@ void fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t le
                fuse_file_info* fi) {
   FileSystem& fs = FileSystem::of(req);
   const auto begin = static_cast<uint64_t>(offset), bytes = static_cast<uint64_t>(length);
-  const bool takes_mode_bits = fs.takes_mode_bits(req, file_of(fi));
+  const FileSystem::Writer writer = fs.writer_of(req, file_of(fi));
   const int64_t result = fs.run(
-      req, Op::kFallocate, {.ino = opened(fi)->ino, .offset = begin, .length = bytes}, As::kFile,
+      req, Op::kFallocate, {.ino = opened(fi)->ino, .offset = begin, .length = bytes}, writer.as,
       [&](const skerry_context* context) {
         return skerry_fallocate(file_of(fi), context, static_cast<uint32_t>(mode), begin, bytes);
       });
-  if (result >= 0 && takes_mode_bits) fs.forget_attributes(node);
+  if (result >= 0 && writer.takes_mode_bits) fs.forget_attributes(node);
   FileSystem::reply_status(req, result);
 }
 
@@ -179,17 +178,17 @@ void copy_file_range(fuse_req_t req, fuse_ino_t from_node, off_t from_offset, fu
   FileSystem& fs = FileSystem::of(req);
   if (VirtualFiles::owns(from_node)) return FileSystem::reply_status(req, -EOPNOTSUPP);
   const auto source = static_cast<uint64_t>(from_offset), target = static_cast<uint64_t>(to_offset);
-  const bool takes_mode_bits = fs.takes_mode_bits(req, file_of(to));
+  const FileSystem::Writer writer = fs.writer_of(req, file_of(to));
   const int64_t result = fs.run(
       req, Op::kCopyFileRange,
       {.ino = opened(from)->ino, .offset = source, .length = length, .other_ino = opened(to)->ino},
-      As::kFile, [&](const skerry_context* context) {
+      writer.as, [&](const skerry_context* context) {
         // The answer is an unsigned 32-bit number on the wire.
         return skerry_copy_file_range(file_of(from), source, file_of(to), target,
                                       std::min<size_t>(length, 1u << 30), context);
       });
   if (result < 0) return FileSystem::reply_status(req, result);
-  if (takes_mode_bits) fs.forget_attributes(to_node);
+  if (writer.takes_mode_bits) fs.forget_attributes(to_node);
   fuse_reply_write(req, static_cast<size_t>(result));
 }
 

@@ -1,6 +1,7 @@
 // The program `skerry-fuse`, which `skerry mount` runs, and mount(8) as `mount.skerry`: opens a
 // volume, mounts it, serves the kernel until it is unmounted or told to stop, closes the volume.
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <syslog.h>
@@ -18,6 +19,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "file_system.h"
@@ -171,6 +173,27 @@ int find_root(const Options& options, skerry_volume* volume, uint64_t* root) {
   return 0;
 }
 
+/// What mount(8) wants for `mount -o remount,ro`. A volume that was opened read-only stays so.
+int remount(const Options& options) {
+  constexpr std::array<std::pair<const char*, unsigned long>, 6> kFlags = {{
+      {"nosuid", MS_NOSUID},
+      {"nodev", MS_NODEV},
+      {"noexec", MS_NOEXEC},
+      {"noatime", MS_NOATIME},
+      {"sync", MS_SYNCHRONOUS},
+      {"dirsync", MS_DIRSYNC},
+  }};
+  unsigned long flags = MS_REMOUNT | (options.read_only ? MS_RDONLY : 0);
+  for (const std::string& word : options.kernel) {
+    for (const auto& [name, flag] : kFlags) {
+      if (word == name) flags |= flag;
+    }
+  }
+  if (mount(nullptr, options.directory.c_str(), nullptr, flags, nullptr) == 0) return EXIT_SUCCESS;
+  say(LOG_ERR, options.directory + ": " + std::strerror(errno));
+  return EXIT_FAILURE;
+}
+
 int run(Options& options) {
   std::array<char, PATH_MAX> absolute{};
   struct stat point;
@@ -184,6 +207,7 @@ int run(Options& options) {
     return EXIT_FAILURE;
   }
   options.directory = absolute.data();
+  if (options.remount) return remount(options);
   // Before the volume is opened: threads and connections do not pass a fork.
   std::function<void(int)> tell;
   if (!options.foreground) {
@@ -235,6 +259,7 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "skerry-fuse: %s\nsee skerry-fuse --help\n", error.c_str());
       return 2;
     }
+    hide_secrets(argc, argv);
     openlog("skerry-fuse", LOG_PID, LOG_DAEMON);
     return run(options);
   } catch (const std::exception& error) {

@@ -19,12 +19,14 @@ namespace skerry::fuse {
 /// An open regular file. Closed when the last who holds it lets it go: the kernel's handle, and the
 /// watcher for a moment.
 struct OpenFile {
-  OpenFile(skerry_file* opened, uint64_t inode) : file(opened), ino(inode) {}
+  OpenFile(skerry_file* opened, uint64_t inode, bool for_writing)
+      : file(opened), ino(inode), writable(for_writing) {}
   ~OpenFile() { skerry_close(file, nullptr); }
   OpenFile(const OpenFile&) = delete;
   OpenFile& operator=(const OpenFile&) = delete;
   skerry_file* const file;
   const uint64_t ino;
+  const bool writable;
 };
 
 /// Thread-safe.

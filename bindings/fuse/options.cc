@@ -1,9 +1,13 @@
 #include "options.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <string_view>
 
 namespace skerry::fuse {
@@ -71,6 +75,23 @@ bool parse_size(std::string text, uint32_t* value) {
   return true;
 }
 
+/// "%70assword" is a password too. What is broken stays.
+std::string percent_decoded(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool code = text[i] == '%' && i + 2 < text.size() &&
+                      std::isxdigit(static_cast<unsigned char>(text[i + 1])) != 0 &&
+                      std::isxdigit(static_cast<unsigned char>(text[i + 2])) != 0;
+    if (!code) {
+      out += text[i];
+      continue;
+    }
+    out += static_cast<char>(std::stoi(text.substr(i + 1, 2), nullptr, 16));
+    i += 2;
+  }
+  return out;
+}
+
 bool parse_octal(const std::string& text, uint32_t* value) {
   char* end = nullptr;
   const unsigned long number = std::strtoul(text.c_str(), &end, 8);
@@ -83,6 +104,8 @@ bool take_flag(const std::string& word, Options* options) {
   if (contains(kAccessTimes, word)) options->volume.push_back("atime=" + word);
   if (word == "ro") {
     options->read_only = true;
+  } else if (word == "remount") {
+    options->remount = true;
   } else if (word == "no_default_permissions") {
     options->default_permissions = false;
   } else if (word == "writeback_cache") {
@@ -133,6 +156,20 @@ bool take_setting(const std::string& key, const std::string& value, Options* opt
   return true;
 }
 
+/// "cache_size=1G,secret=x" without the values of secrets.
+std::string without_secret_words(const std::string& words) {
+  std::string shown;
+  for (size_t begin = 0; begin <= words.size();) {
+    const size_t end = std::min(words.find(',', begin), words.size());
+    const size_t equals = std::min(words.find('=', begin), end);
+    const bool hidden = equals < end && is_secret(words.substr(begin, equals - begin));
+    if (begin > 0) shown += ',';
+    shown += words.substr(begin, (hidden ? equals + 1 : end) - begin);
+    begin = end + 1;
+  }
+  return shown;
+}
+
 bool take_words(const std::string& words, Options* options, std::string* error) {
   for (size_t begin = 0; begin <= words.size();) {
     const size_t end = std::min(words.find(',', begin), words.size());
@@ -148,6 +185,17 @@ bool take_words(const std::string& words, Options* options, std::string* error) 
     return false;
   }
   return true;
+}
+
+/// mount(8) hands on "nosuid" and "nodev", and not their opposites, which are its defaults; libfuse
+/// has it the other way round.
+void take_defaults_of_mount(const char* program, Options* options) {
+  const std::string_view path = program;
+  if (!path.substr(path.rfind('/') + 1).starts_with("mount.") || geteuid() != 0) return;
+  for (const std::string word : {"suid", "dev"}) {
+    if (contains(options->kernel, word) || contains(options->kernel, "no" + word)) continue;
+    options->kernel.push_back(word);
+  }
 }
 
 }  // namespace
@@ -208,18 +256,53 @@ bool parse_arguments(int argc, char** argv, Options* options, std::string* error
   options->url = operands[0];
   options->directory = operands[1];
   if (options->read_only) options->volume.push_back("read_only=1");
+  take_defaults_of_mount(argv[0], options);
   return true;
 }
 
+bool is_secret(std::string_view name) {
+  constexpr std::array kWords = {"pass", "secret", "key", "token", "credential"};
+  std::string lower(name);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return std::any_of(kWords.begin(), kWords.end(),
+                     [&](const char* word) { return lower.find(word) != std::string::npos; });
+}
+
 std::string without_secret(const std::string& url) {
-  const size_t begin = url.find("://");
-  if (begin == std::string::npos) return url;
-  const size_t host = begin + 3;
-  const size_t end = url.find('/', host);
-  const size_t at = url.rfind('@', end);
-  const size_t colon = url.find(':', host);
-  if (at == std::string::npos || at < host || colon > at) return url;
-  return url.substr(0, colon) + url.substr(at);
+  const size_t scheme = url.find("://");
+  if (scheme == std::string::npos) return url;
+  const size_t host = scheme + 3;
+  // libpq's URIs: the user's part ends at the last '@' before a slash, whatever else is in it.
+  const size_t slash = std::min(url.find('/', host), url.size());
+  const size_t at = url.rfind('@', slash);
+  std::string shown = url.substr(0, host);
+  size_t next = host;
+  if (at != std::string::npos && at >= host) {
+    shown += url.substr(host, std::min(url.find(':', host), at) - host);
+    next = at;
+  }
+  const size_t query = std::min(url.find('?', next), url.size());
+  shown += url.substr(next, query - next);
+  for (size_t begin = query; begin < url.size();) {
+    const size_t end = std::min(url.find('&', begin + 1), url.size());
+    const size_t equals = url.find('=', begin);
+    const bool hidden =
+        equals < end && is_secret(percent_decoded(url.substr(begin + 1, equals - begin - 1)));
+    shown += url.substr(begin, (hidden ? equals + 1 : end) - begin);
+    begin = end;
+  }
+  return shown;
+}
+
+void hide_secrets(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string before = argv[i];
+    const bool is_url = before.find("://") < before.find('=');
+    const std::string after = without_secret(is_url ? before : without_secret_words(before));
+    // It is never longer.
+    std::memset(argv[i], 0, before.size());
+    std::memcpy(argv[i], after.data(), std::min(after.size(), before.size()));
+  }
 }
 
 }  // namespace skerry::fuse

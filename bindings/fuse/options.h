@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace skerry::fuse {
@@ -14,6 +15,7 @@ struct Options {
   std::string directory;
   bool foreground = false;
   bool debug = false;
+  bool remount = false;  // only changes how the kernel has mounted it
 
   bool read_only = false;
   // The kernel checks permissions, from the attributes it has cached. Without it every look-up and
@@ -67,8 +69,13 @@ constexpr const char* kUsage =
 /// Fills `options` from the program's arguments; false after *error was set ("" asks for help).
 bool parse_arguments(int argc, char** argv, Options* options, std::string* error);
 
-/// The URL without a password in it.
+/// True of a setting's name whose value nobody may see: "password", "secret_key".
+bool is_secret(std::string_view name);
+/// The URL without a password in it: neither behind the user's name nor as a parameter.
 std::string without_secret(const std::string& url);
+/// Takes passwords out of the program's arguments, which every user of the machine can read. To be
+/// called when they have been parsed.
+void hide_secrets(int argc, char** argv);
 
 }  // namespace skerry::fuse
 

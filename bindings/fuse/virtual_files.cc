@@ -49,10 +49,7 @@ nlohmann::json options_as_json(const Options& options) {
   for (const std::string& setting : options.volume) {
     const size_t equals = setting.find('=');
     const std::string key = setting.substr(0, equals);
-    const bool secret =
-        key.find("secret") != std::string::npos || key.find("password") != std::string::npos ||
-        key.find("key") != std::string::npos || key.find("token") != std::string::npos;
-    volume[key] = secret ? "removed" : setting.substr(equals + 1);
+    volume[key] = is_secret(key) ? "removed" : setting.substr(equals + 1);
   }
   json["volume_options"] = volume;
   return json;

@@ -468,9 +468,9 @@ struct skerry_lock {
 };
 /** As fcntl(2) with F_SETLK, or with F_SETLKW if `wait` is not 0: ranges of one owner split, join
  * and change their type. Closing any skerry_file of the file gives up what owner 0 holds of it, and
- * what other owners took through that skerry_file.
- * @return 0; -EAGAIN (held by another, no waiting); -EDEADLK: owners of this volume object wait for
- * each other (waits that lead through another client are not found: give them a timeout); -EBADF
+ * what other owners took through that skerry_file and through no other.
+ * @return 0; -EAGAIN (held by another, no waiting); -EDEADLK: owners wait for each other (told at
+ * once where all are of this volume object; through other clients after a second or more); -EBADF
  * (the access mode does not allow the type), -EINVAL, -EOVERFLOW (range), -ENOLCK (more than 16,384
  * ranges of one file, or no session), -EIO (session lost). */
 SKERRY_API int skerry_setlk(skerry_file* file, const skerry_context* context,

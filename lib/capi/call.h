@@ -55,27 +55,10 @@ int64_t on_volume(const Call& call, skerry_volume* volume, const skerry_context*
   });
 }
 
-/// As on_volume, for calls on an open file that decide on permissions.
-template <typename Body>
-int64_t on_file(const Call& call, skerry_file* file, const skerry_context* context,
-                Body&& body) noexcept {
-  return guarded(call.name, [&]() -> int64_t {
-    if (file == nullptr) return fail(EINVAL, "the file is null", call.name);
-    const Call named{call.name, file->name.c_str()};
-    auto state = state_of(file);
-    if (!state.ok()) return fail(state.error(), named.name, named.path);
-    Status valid = check_context(context);
-    if (!valid.ok()) return fail(valid.error(), named.name, named.path);
-    vfs::Handle& handle = *(*state)->handle;
-    CallContext ctx(handle.volume(), context);
-    return finish(named, handle.volume(), body(*ctx, handle));
-  });
-}
-
-/// As on_file, for reading and writing: no credentials but the user, nothing allocated.
-template <typename Body>
-int64_t on_data(const Call& call, skerry_file* file, const skerry_context* context,
-                Body&& body) noexcept {
+/// The common part of the two below: `enter(volume)` makes what holds the context.
+template <typename Enter, typename Body>
+int64_t on_opened(const Call& call, skerry_file* file, const skerry_context* context, Enter&& enter,
+                  Body&& body) noexcept {
   return guarded(call.name, [&]() -> int64_t {
     if (file == nullptr) return fail(EINVAL, "the file is null", call.name);
     const Call named{call.name, file->name.c_str()};
@@ -90,9 +73,32 @@ int64_t on_data(const Call& call, skerry_file* file, const skerry_context* conte
       if (!valid.ok()) return fail(valid.error(), named.name, named.path);
     }
     vfs::Handle& handle = *state->handle;
-    const OpContext ctx = io_context(handle.volume(), context);
-    return finish(named, handle.volume(), body(ctx, handle));
+    return finish(named, handle.volume(),
+                  enter(handle.volume(), [&](const OpContext& ctx) { return body(ctx, handle); }));
   });
+}
+
+/// As on_volume, for calls on an open file for which the caller's groups matter: such that decide
+/// on permissions, and such that write (a member's write leaves set-group-ID).
+template <typename Body>
+int64_t on_file(const Call& call, skerry_file* file, const skerry_context* context,
+                Body&& body) noexcept {
+  return on_opened(
+      call, file, context,
+      [&](vfs::Volume& volume, auto&& run) {
+        const CallContext ctx(volume, context);
+        return run(*ctx);
+      },
+      body);
+}
+
+/// As on_file, for reading: no credentials but the user, nothing allocated.
+template <typename Body>
+int64_t on_data(const Call& call, skerry_file* file, const skerry_context* context,
+                Body&& body) noexcept {
+  return on_opened(
+      call, file, context,
+      [&](vfs::Volume& volume, auto&& run) { return run(io_context(volume, context)); }, body);
 }
 
 inline Error null_argument(const char* what) {

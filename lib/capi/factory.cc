@@ -16,7 +16,7 @@ namespace {
 Result<std::string> path_of(std::string_view url, std::string_view scheme, const char* example) {
   const size_t colon = url.find("://");
   if (colon == std::string_view::npos || colon == 0) {
-    return Error(EINVAL, "\"" + std::string(url) + "\" is not a URL; write " + example);
+    return Error(EINVAL, "\"" + without_secrets(url) + "\" is not a URL; write " + example);
   }
   if (url.substr(0, colon) != scheme) {
     return Error(ENOTSUP, "the scheme \"" + std::string(url.substr(0, colon)) +
@@ -25,7 +25,8 @@ Result<std::string> path_of(std::string_view url, std::string_view scheme, const
   std::string_view path = url.substr(colon + 3);
   if (path.empty() || path.front() != '/' ||
       path.find_first_not_of('/') == std::string_view::npos) {
-    return Error(EINVAL, "\"" + std::string(url) + "\" names no absolute path; write " + example);
+    return Error(EINVAL,
+                 "\"" + without_secrets(url) + "\" names no absolute path; write " + example);
   }
   return std::string(path);
 }
@@ -99,7 +100,16 @@ Result<std::string> default_storage(std::string_view metadata_url) {
 }
 
 std::string without_secrets(std::string_view metadata_url) {
-  return meta::PostgresStore::without_secrets(std::string(metadata_url));
+  if (is_postgres(metadata_url)) {
+    return meta::PostgresStore::without_secrets(std::string(metadata_url));
+  }
+  // Perhaps only its scheme is mistyped.
+  const bool may_hold_one = metadata_url.find('@') != std::string_view::npos ||
+                            metadata_url.find("password") != std::string_view::npos;
+  const bool is_path =
+      metadata_url.starts_with("sqlite:///") || metadata_url.starts_with("file:///");
+  if (is_path || !may_hold_one) return std::string(metadata_url);
+  return std::string(metadata_url.substr(0, metadata_url.find(':'))) + ":...";
 }
 
 }  // namespace skerry::capi

@@ -92,7 +92,7 @@ int64_t skerry_pread(skerry_file* file, const skerry_context* context, void* buf
 
 int64_t skerry_pwrite(skerry_file* file, const skerry_context* context, const void* buffer,
                       size_t length, uint64_t offset) {
-  return on_data({"skerry_pwrite"}, file, context,
+  return on_file({"skerry_pwrite"}, file, context,
                  [&](const OpContext& ctx, vfs::Handle& handle) -> Result<size_t> {
                    SKERRY_TRY(check_buffer(buffer, length));
                    SKERRY_TRY(handle.write(ctx, offset, bytes_of(buffer, length)));
@@ -116,7 +116,7 @@ int64_t skerry_preadv(skerry_file* file, const skerry_context* context,
 
 int64_t skerry_pwritev(skerry_file* file, const skerry_context* context,
                        const struct skerry_iovec* pieces, uint32_t count, uint64_t offset) {
-  return on_data({"skerry_pwritev"}, file, context,
+  return on_file({"skerry_pwritev"}, file, context,
                  [&](const OpContext& ctx, vfs::Handle& handle) -> Result<size_t> {
                    SKERRY_ASSIGN(size_t total, check_pieces(pieces, count));
                    SKERRY_TRY(handle.check_writable());
@@ -180,7 +180,7 @@ int skerry_fstat(skerry_file* file, const skerry_context* context, struct skerry
 }
 
 int skerry_ftruncate(skerry_file* file, const skerry_context* context, uint64_t length) {
-  return static_cast<int>(on_data(
+  return static_cast<int>(on_file(
       {"skerry_ftruncate"}, file, context,
       [&](const OpContext& ctx, vfs::Handle& handle) { return handle.truncate(ctx, length); }));
 }
@@ -188,14 +188,14 @@ int skerry_ftruncate(skerry_file* file, const skerry_context* context, uint64_t 
 int skerry_fallocate(skerry_file* file, const skerry_context* context, uint32_t mode,
                      uint64_t offset, uint64_t length) {
   return static_cast<int>(
-      on_data({"skerry_fallocate"}, file, context, [&](const OpContext& ctx, vfs::Handle& handle) {
+      on_file({"skerry_fallocate"}, file, context, [&](const OpContext& ctx, vfs::Handle& handle) {
         return handle.allocate(ctx, mode, offset, length);
       }));
 }
 
 int64_t skerry_copy_file_range(skerry_file* from, uint64_t from_offset, skerry_file* to,
                                uint64_t to_offset, uint64_t length, const skerry_context* context) {
-  return on_data({"skerry_copy_file_range"}, from, context,
+  return on_file({"skerry_copy_file_range"}, from, context,
                  [&](const OpContext& ctx, vfs::Handle& source) -> Result<uint64_t> {
                    if (to == nullptr) return null_argument("the target");
                    SKERRY_ASSIGN(vfs::Handle * target, handle_of(to));

@@ -116,9 +116,18 @@ struct OpenInode::State {
   void note_if_clean(OpenInode& inode);
 };
 
-struct FileStoreImpl {
+struct FileStoreImpl final : meta::OwnChanges {
   FileStoreImpl(meta::Meta& meta, BlockStore& blocks, Executor& executor, FileStoreOptions options)
-      : meta(meta), blocks(blocks), executor(executor), options(options) {}
+      : meta(meta), blocks(blocks), executor(executor), options(options) {
+    meta.set_own_changes(this);
+  }
+  ~FileStoreImpl() { meta.set_own_changes(nullptr); }
+  FileStoreImpl(const FileStoreImpl&) = delete;
+  FileStoreImpl& operator=(const FileStoreImpl&) = delete;
+
+  void own_change(meta::Ino ino, uint64_t version) override {
+    if (auto inode = find_known(ino)) inode->note_own_change(version);
+  }
 
   meta::Meta& meta;
   BlockStore& blocks;

@@ -266,10 +266,6 @@ Result<bool> write_inline_group(const OpContext& ctx, meta::Meta& meta,
 
 }  // namespace
 
-void FileStore::note_own_change(meta::Ino ino, uint64_t version) {
-  if (auto inode = impl_->find_known(ino)) inode->note_own_change(version);
-}
-
 std::vector<Status> FileStore::write_files(const OpContext& ctx,
                                            const std::vector<meta::Ino>& files,
                                            const std::vector<ByteView>& contents) {

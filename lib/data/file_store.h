@@ -68,7 +68,7 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   /// commit; such bytes are one record: whole and contiguous in the file, or, on an error, not
   /// there at all. Of a write that is larger than a block or a quarter of the write buffer, and is
   /// no append, an error may leave the first part taken.
-  /// `clear_mode`: 06000 where the writer is not privileged (write(2)).
+  /// `clear_mode`: see meta::clear_mode_of().
   /// `losses`: as losses() was when the writer opened the file. EIO once it has changed.
   Status write(const OpContext& ctx, uint64_t offset, ByteView bytes, bool append,
                uint32_t clear_mode, std::optional<uint64_t> losses = std::nullopt);
@@ -176,9 +176,6 @@ class FileStore {
   std::shared_ptr<OpenInode> open(meta::Ino ino);
   /// The same without noting it as open: for reading a whole file by path.
   std::shared_ptr<OpenInode> peek(meta::Ino ino);
-
-  /// A change of attributes that this client made in meta: `version` is the one it made.
-  void note_own_change(meta::Ino ino, uint64_t version);
 
   /// Whole small and large files at once (write_batch): data of many files in shared objects, one
   /// metadata commit for each some hundred files. files[i] is empty or is replaced. As visible as a

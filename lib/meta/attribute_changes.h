@@ -2,16 +2,29 @@
 #pragma once
 
 #include "base/result.h"
+#include "io/op_context.h"
 #include "meta/records.h"
 #include "meta/store.h"
 
 namespace skerry::meta {
 
-/// `mode` after a write that drops `clear_mode`, a part of 06000. Set-group-ID without group
-/// execution lends nobody anything (it once meant mandatory locking) and stays.
+/// Part of a `clear_mode`, and of no mode: the writer is not in the file's group.
+inline constexpr uint32_t kClearForOutsider = 010000;
+
+/// What a write by `writer` takes from the mode of a file of the group `gid` (write(2)).
+inline uint32_t clear_mode_of(const Credentials& writer, uint32_t gid) {
+  if (writer.is_root()) return 0;
+  return writer.in_group(gid) ? 06000 : 06000 | kClearForOutsider;
+}
+
+/// `mode` after a write that drops `clear_mode`. Set-group-ID without group execution lends nobody
+/// anything (it once meant mandatory locking): only a writer from outside the group takes it away,
+/// as in Linux since 6.2.
 inline uint32_t mode_without(uint32_t mode, uint32_t clear_mode) {
   constexpr uint32_t kSetGroupId = 02000, kGroupExecute = 010;
-  if ((mode & kGroupExecute) == 0) clear_mode &= ~kSetGroupId;
+  if ((mode & kGroupExecute) == 0 && (clear_mode & kClearForOutsider) == 0) {
+    clear_mode &= ~kSetGroupId;
+  }
   return mode & ~clear_mode;
 }
 

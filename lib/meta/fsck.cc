@@ -14,6 +14,7 @@
 
 #include "base/crc32c.h"
 #include "meta/acl.h"
+#include "meta/lock_list.h"
 #include "meta/session.h"
 #include "meta/table_scan.h"
 
@@ -637,6 +638,7 @@ Status Fsck::check_locks() {
       if (!read.homes.at(i)) report("lock", text + ", which does not exist");
       const auto& record = read.records.at(i);
       const auto* locked = record ? std::get_if<LockedRecord>(&*record) : nullptr;
+      if (!any_held(page[i].locks)) continue;
       if (locked == nullptr ||
           !std::binary_search(locked->clients.begin(), locked->clients.end(), page[i].client)) {
         report("lock", text + " and is not among its holders");

@@ -10,9 +10,9 @@ namespace skerry::meta {
 namespace {
 
 // An encoded list: the format byte and a varint count. For each lock a byte (kind, and 4 for
-// exclusive) and varints: owner, first, length - 1, pid. Clients are varints.
+// exclusive, and 8 for waiting) and varints: owner, first, length - 1, pid. Clients are varints.
 constexpr uint8_t kLocksFormat = 1;
-constexpr uint8_t kExclusive = 4;
+constexpr uint8_t kExclusive = 4, kWaiting = 8;
 constexpr size_t kMinEncodedLock = 5;
 
 bool touches(const FileLock& a, const FileLock& b) {
@@ -53,11 +53,15 @@ void change_range(std::vector<FileLock>* held, const FileLock& lock, bool clear)
 
 }  // namespace
 
+bool any_held(const std::vector<FileLock>& locks) {
+  return !std::all_of(locks.begin(), locks.end(), [](const FileLock& l) { return l.waiting; });
+}
+
 const FileLock* find_conflict(const std::vector<FileLock>& held, const FileLock& wanted,
                               bool same_client) {
   const FileLock* first = nullptr;
   for (const FileLock& h : held) {
-    if (!excludes(h, wanted) || (same_client && same_owner(h, wanted))) continue;
+    if (h.waiting || !excludes(h, wanted) || (same_client && same_owner(h, wanted))) continue;
     if (first == nullptr || h.first < first->first) first = &h;
   }
   return first;
@@ -78,7 +82,8 @@ std::string encode_locks(const std::vector<FileLock>& locks) {
   encoder.varint(locks.size());
   for (const FileLock& lock : locks) {
     const auto kind = static_cast<uint8_t>(lock.kind);
-    encoder.fixed(static_cast<uint8_t>(lock.exclusive ? kind | kExclusive : kind));
+    encoder.fixed(static_cast<uint8_t>(kind | (lock.exclusive ? kExclusive : 0) |
+                                       (lock.waiting ? kWaiting : 0)));
     encoder.varint(lock.owner);
     encoder.varint(lock.first);
     encoder.varint(lock.last - lock.first);
@@ -98,9 +103,10 @@ bool decode_locks(std::string_view encoded, std::vector<FileLock>* locks) {
   for (uint64_t i = 0; i < count; ++i) {
     FileLock lock;
     const auto type = decoder.fixed<uint8_t>();
-    const auto kind = static_cast<LockKind>(type & ~kExclusive);
+    const auto kind = static_cast<LockKind>(type & ~(kExclusive | kWaiting));
     lock.kind = kind;
     lock.exclusive = (type & kExclusive) != 0;
+    lock.waiting = (type & kWaiting) != 0;
     lock.owner = decoder.varint();
     lock.first = decoder.varint();
     const uint64_t more = decoder.varint();

@@ -1,6 +1,7 @@
 // What the locks of one file mean: conflicts, and how an owner's ranges change. Plain functions
 // over lists; a list is sorted by kind, owner and first byte, ranges of one owner never overlap,
-// and those of one type never touch (fcntl(2), "Advisory record locking").
+// and those of one type never touch (fcntl(2), "Advisory record locking"). What is only waited for
+// (FileLock::waiting) stands behind, in records alone.
 #pragma once
 
 #include <vector>
@@ -20,6 +21,9 @@ inline bool same_owner(const FileLock& a, const FileLock& b) {
 inline bool excludes(const FileLock& a, const FileLock& b) {
   return a.kind == b.kind && (a.exclusive || b.exclusive) && a.first <= b.last && b.first <= a.last;
 }
+
+/// Whether anything of the list is held, and not only waited for.
+bool any_held(const std::vector<FileLock>& locks);
 
 /// The first lock of the list that keeps `wanted` from being taken, or null. `same_client`: locks
 /// of the same owner number are the asker's own.

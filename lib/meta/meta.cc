@@ -176,6 +176,40 @@ Result<ObjectId> Meta::next_object(const OpContext& ctx) {
   }
 }
 
+namespace {
+
+/// A file that a commit changes: with the version it gives it, or the mutation that tells.
+struct ChangedFile {
+  Ino ino = 0;
+  uint64_t version = 0;
+  size_t mutation = 0;
+};
+
+std::vector<ChangedFile> changed_files(const std::vector<Mutation>& mutations) {
+  std::vector<ChangedFile> files;
+  const auto add = [&](const Attributes& attr) {
+    if (attr.type == FileType::kRegular) files.push_back({attr.ino, attr.version, 0});
+  };
+  for (size_t i = 0; i < mutations.size(); ++i) {
+    if (const auto* put = std::get_if<Put>(&mutations[i])) {
+      if (const auto* entry = std::get_if<EntryRecord>(&put->record)) {
+        if (!entry->linked) add(entry->attr);
+      } else if (const auto* inode = std::get_if<InodeRecord>(&put->record)) {
+        add(inode->attr);
+      } else if (const auto* orphan = std::get_if<OrphanRecord>(&put->record)) {
+        add(orphan->attr);
+      }
+    } else if (const auto* patch = std::get_if<Patch>(&mutations[i])) {
+      files.push_back({patch->ino, 0, i});
+    } else if (const auto* write = std::get_if<WriteData>(&mutations[i])) {
+      files.push_back({write->ino, 0, i});
+    }
+  }
+  return files;
+}
+
+}  // namespace
+
 Result<CommitResult> Meta::commit(const OpContext& ctx, std::vector<Expectation> expectations,
                                   std::vector<Mutation> mutations, Durability durability,
                                   ClientId session, std::optional<CommitRequest>* lost) {
@@ -183,16 +217,26 @@ Result<CommitResult> Meta::commit(const OpContext& ctx, std::vector<Expectation>
   request.request = {random_.next(), random_.next()};
   request.session = session != 0 ? session : ctx.session != 0 ? ctx.session : client();
   request.expectations = std::move(expectations);
+  std::vector<ChangedFile> changed;
+  if (own_changes_ != nullptr) changed = changed_files(mutations);
   request.mutations = std::move(mutations);
   request.durability =
       options_.durable || format_.durable_metadata ? Durability::kDurable : durability;
   Result<CommitResult> result = commit_with_retries(ctx, *store_, clock_, random_, request);
-  if (!result.ok() && result.error().maybe_applied()) {
+  if (!result.ok()) {
+    if (!result.error().maybe_applied()) return result;
     // The generation does not tell of own commits, so nothing cached is known to be current.
     cache_->clear();
     if (lost != nullptr) *lost = std::move(request);
-  } else if (result.ok() && !result->applied && !exact_) {
-    forget_conflict(request, *result);
+    return result;
+  }
+  if (!result->applied) {
+    if (!exact_) forget_conflict(request, *result);
+    return result;
+  }
+  for (const ChangedFile& file : changed) {
+    own_changes_->own_change(
+        file.ino, file.version != 0 ? file.version : result->outcomes[file.mutation].version);
   }
   return result;
 }

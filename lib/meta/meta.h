@@ -73,6 +73,18 @@ struct MetaOptions {
   uint64_t pid = 0;
 };
 
+/// Who wants to know which changes of a file are this client's own.
+class OwnChanges {
+ public:
+  /// A commit of this client gave the file this version: what led to it from the one before is the
+  /// client's own change. Called by the thread that committed. Not called where the commit's answer
+  /// was lost.
+  virtual void own_change(Ino ino, uint64_t version) = 0;
+
+ protected:
+  ~OwnChanges() = default;
+};
+
 class Meta : private ChangeSink {
  public:
   /// Registers a session (unless read_only and the store refuses writes). The references outlive
@@ -157,6 +169,9 @@ class Meta : private ChangeSink {
   /// other error it is open still.
   Result<CommitResult> settle(const OpContext& ctx, const CommitRequest& lost);
 
+  /// One listener, or null; while no other thread uses this object.
+  void set_own_changes(OwnChanges* listener) { own_changes_ = listener; }
+
   // ---- open files (what this client must keep from being reclaimed)
   void note_open(Ino ino);
   void note_closed(Ino ino);
@@ -210,6 +225,7 @@ class Meta : private ChangeSink {
   const bool keeps_file_flags_;
   const bool exact_;
   std::atomic<uint64_t> turn_{0};
+  OwnChanges* own_changes_ = nullptr;
   Clock& clock_;
   Random& random_;
   std::unique_ptr<MetadataCache> cache_;

@@ -149,7 +149,7 @@ struct DataWrite {
   /// Set when the file was inline: the write replaces the inline record, whose bytes `pieces` must
   /// include, provided the file is still at this version.
   std::optional<uint64_t> replace_inline_version;
-  uint32_t clear_mode = 0;  // 06000 where a write must drop suid and sgid
+  uint32_t clear_mode = 0;  // see clear_mode_of()
   TimeNs mtime_ns = 0;      // 0: now
 };
 /// One commit for all; result[i] is the outcome of writes[i] (each file's success is its own).
@@ -182,8 +182,9 @@ Result<bool> replace_chunk(const OpContext& ctx, Meta& meta, Ino ino, uint64_t c
                            const std::vector<Extent>& replacement, ClientId session = 0);
 
 // ---- lock.cc: locks between clients (fcntl(2), flock(2)). A client holds a list of ranges of a
-// file for all of its owners (lock_list.h), under one session, and replaces it as a whole. It makes
-// one such call at a time for a file. ENOTCONN: the session is gone, and all its locks with it.
+// file for all of its owners (lock_list.h), under one session, and replaces it as a whole, with
+// what its owners wait for behind. It makes one such call at a time for a file. ENOTCONN: the
+// session is gone, and all its locks with it.
 struct LockHolder {
   ClientId client = 0;
   FileLock lock;
@@ -204,11 +205,22 @@ Status settle_locks(const OpContext& ctx, Meta& meta, ClientId session, Ino ino,
 /// The first lock of another client that excludes `wanted`.
 Result<std::optional<LockHolder>> find_lock(const OpContext& ctx, Meta& meta, ClientId session,
                                             Ino ino, const FileLock& wanted);
+/// Makes `held`, of which nothing but what is waited for has changed, what is noted of `session`.
+Status note_waits(const OpContext& ctx, Meta& meta, ClientId session, Ino ino,
+                  const std::vector<FileLock>& held);
 /// Some of the files that a client holds locks of, at most `limit`.
 Result<std::vector<Ino>> locked_by(const OpContext& ctx, Meta& meta, ClientId client,
                                    uint32_t limit);
 /// Drops from the file's record of holders the clients that are gone.
 Status tidy_locked(const OpContext& ctx, Meta& meta, Ino ino);
+
+// ---- lock_waits.cc
+/// Whether an owner of `session` that waits for `wanted` of `ino`, and has noted it, waits for
+/// itself: for an owner that has noted that he waits for another ... who waits for the first. All
+/// in one snapshot: nobody in such a circle will ever go on by himself. The last of a circle to
+/// note his wait finds it, if it is not of more than some hundred waits; others may as well.
+Result<bool> waits_for_itself(const OpContext& ctx, Meta& meta, ClientId session, Ino ino,
+                              const FileLock& wanted);
 
 // ---- remove_tree.cc
 struct RemoveProgress {

@@ -273,11 +273,14 @@ struct FileLock {
   uint64_t first = 0;  // bytes of the file, both ends included
   uint64_t last = kLastLockByte;
   uint64_t pid = 0;  // for F_GETLK
+  /// Nobody holds it: its owner has waited for it for a while, and lets others know (EDEADLK).
+  bool waiting = false;
   friend bool operator==(const FileLock&, const FileLock&) = default;
 };
 
-/// What `client` has locked of `ino`; written by that client alone. Keyed by the client first, so
-/// that the commit which removes a session removes its locks, whichever and however many they are.
+/// What `client` has locked of `ino`, and waits for; written by that client alone. Keyed by the
+/// client first, so that the commit which removes a session removes its locks, whichever and
+/// however many they are.
 struct LockRecord {
   ClientId client = 0;
   Ino ino = 0;

@@ -141,7 +141,7 @@ struct Patch {
   TimeNs max_ctime_ns = INT64_MIN;
   TimeNs max_atime_ns = INT64_MIN;
   bool keep_version = false;  // of an access time: nothing that is kept by version rests on it
-  uint32_t clear_mode = 0;    // suid and sgid (06000) dropped by a write: see mode_without()
+  uint32_t clear_mode = 0;    // suid and sgid dropped by a write: see clear_mode_of()
   uint32_t set_flags = 0;
   uint32_t clear_flags = 0;
   int32_t add_nlink = 0;

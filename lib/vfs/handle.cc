@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "meta/attribute_changes.h"
 #include "vfs/confirm.h"
 #include "vfs/path_walk.h"
 
@@ -260,8 +261,7 @@ Result<std::unique_ptr<Handle>> open_found(const OpContext& ctx, Volume& volume,
   SKERRY_ASSIGN(std::unique_ptr<Handle> handle, make(ctx, volume, attr, flags));
   if ((flags & O_TRUNC) != 0 && attr.type == FileType::kRegular) {
     volume.heartbeat_if_due();
-    uint32_t clear_mode = ctx.credentials.is_root() ? 0 : 06000;
-    SKERRY_TRY(handle->inode()->truncate(ctx, 0, clear_mode));
+    SKERRY_TRY(handle->inode()->truncate(ctx, 0, meta::clear_mode_of(ctx.credentials, attr.gid)));
   }
   return handle;
 }

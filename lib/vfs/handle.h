@@ -6,7 +6,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string_view>
 
 #include "base/bytes.h"
@@ -80,8 +79,8 @@ class Handle {
   /// The owner of this handle's flock(2) locks.
   uint64_t flock_owner() const { return serial_; }
   /// What close(2) does after flush(): gives up the flock, the record locks of the volume's default
-  /// owner (0), and those taken by other owners through this handle. Never fails for good: what
-  /// cannot be released is tried again. Idempotent.
+  /// owner (0), and those of owners who have come to this file by this handle alone. Never fails
+  /// for good: what cannot be released is tried again. Idempotent.
   void release_locks(const OpContext& ctx);
   /// The same for one owner's record locks of the file, wherever they were taken.
   void release_owner(const OpContext& ctx, uint64_t owner);
@@ -124,8 +123,6 @@ class Handle {
   std::atomic<bool> wrote_{false};
   std::mutex error_mutex_;
   uint64_t errors_seen_ = 0;  // guarded by error_mutex_
-  std::mutex owners_mutex_;
-  std::set<uint64_t> lock_owners_;  // guarded by owners_mutex_: whose record locks it has taken
   meta::Attributes at_open_;
   const TimeNs opened_ns_;
 };

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "meta/attribute_changes.h"
 #include "vfs/confirm.h"
 #include "vfs/namespace.h"
 
@@ -81,7 +82,7 @@ Status set_length(const OpContext& caller, Volume& volume, Ino ino, uint64_t len
   if ((attr.flags & meta::kFlagAppendOnly) != 0) return Error(EPERM, "the file is append-only");
   if (length > static_cast<uint64_t>(INT64_MAX)) return Error(EINVAL, "a length above 2^63");
   if (length > meta::kMaxFileSize) return Error(EFBIG, "a file holds at most 2^57 bytes");
-  const uint32_t clear_mode = ctx.credentials.is_root() ? 0 : 06000;
+  const uint32_t clear_mode = meta::clear_mode_of(ctx.credentials, attr.gid);
   auto cut = volume.files().peek(ino)->truncate(ctx, length, clear_mode);
   return cut.ok() ? Status() : Status(std::move(cut).error());
 }

@@ -8,28 +8,15 @@ namespace skerry::vfs {
 using meta::FileLock;
 using meta::LockKind;
 
-namespace {
-
-FileLock everything(LockKind kind, uint64_t owner) {
-  FileLock all;
-  all.kind = kind;
-  all.owner = owner;
-  return all;
-}
-
-}  // namespace
-
 Status Handle::lock(const OpContext& ctx, const FileLock& lock, bool wait) {
   SKERRY_TRY(check_not_path());
   if (inode_ == nullptr) return Error(EINVAL, "only regular files can be locked");
   if (lock.kind == LockKind::kRecord) {
     SKERRY_TRY(lock.exclusive ? check_writable() : check_readable());
-    std::lock_guard guard(owners_mutex_);
-    lock_owners_.insert(lock.owner);
   }
   volume_.heartbeat_if_due();
   SKERRY_TRY(check_not_lost(ctx));
-  return volume_.locks().take(ctx, inode_, lock, wait);
+  return volume_.locks().take(ctx, inode_, lock, wait, serial_);
 }
 
 Status Handle::unlock(const OpContext& ctx, const FileLock& lock) {
@@ -48,26 +35,21 @@ Result<std::optional<meta::LockHolder>> Handle::find_lock(const OpContext& ctx,
 
 void Handle::release_locks(const OpContext& ctx) {
   if (inode_ == nullptr || !volume_.locks().any()) return;
-  std::set<uint64_t> owners;
-  {
-    std::lock_guard guard(owners_mutex_);
-    owners.swap(lock_owners_);
-  }
-  owners.insert(0);
   LockTable& locks = volume_.locks();
-  auto release = [&](LockKind kind, uint64_t owner) {
-    if (!locks.holds(ino_, kind, owner)) return;
+  if (locks.holds(ino_, LockKind::kFlock, serial_)) {
+    FileLock all;
+    all.kind = LockKind::kFlock;
+    all.owner = serial_;
     // What cannot be released now is released later, or with the session.
-    (void)locks.release(ctx, inode_, everything(kind, owner), /*forced=*/true).ok();
-  };
-  release(LockKind::kFlock, serial_);
-  for (uint64_t owner : owners) release(LockKind::kRecord, owner);
+    (void)locks.release(ctx, inode_, all, /*forced=*/true).ok();
+  }
+  locks.release_owner(ctx, inode_, 0);
+  locks.release_handle(ctx, inode_, serial_);
 }
 
 void Handle::release_owner(const OpContext& ctx, uint64_t owner) {
-  LockTable& locks = volume_.locks();
-  if (inode_ == nullptr || !locks.any() || !locks.holds(ino_, LockKind::kRecord, owner)) return;
-  (void)locks.release(ctx, inode_, everything(LockKind::kRecord, owner), /*forced=*/true).ok();
+  if (inode_ == nullptr || !volume_.locks().any()) return;
+  volume_.locks().release_owner(ctx, inode_, owner);
 }
 
 Status Handle::check_not_lost(const OpContext& ctx) {

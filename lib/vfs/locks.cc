@@ -20,6 +20,7 @@ constexpr TimeNs kLookAgain = kSecond;
 constexpr TimeNs kForcedLimit = 5 * kSecond;
 constexpr TimeNs kFirstPause = 500'000, kLastPause = 20'000'000;  // between fruitless looks
 constexpr unsigned kSessionPatience = 8;                          // looks without a session
+constexpr TimeNs kNoteAfter = kSecond, kLastCircleLook = 60 * kSecond;
 
 Error lost() {
   return Error(EIO, "the session was lost while the file was locked; close it and open it again");
@@ -143,8 +144,19 @@ void LockTable::lose(std::unique_lock<std::mutex>& lock, Entry& entry) {
   lock.lock();
 }
 
+/// The list as the metadata has it, without what `without` waits for. The mutex is held.
+std::vector<FileLock> LockTable::with_waits(const Entry& entry, meta::ClientId session,
+                                            std::vector<FileLock> held,
+                                            const CancelToken* without) {
+  for (const Noted& wait : entry.noted) {
+    if (wait.session == session && wait.token != without) held.push_back(wait.lock);
+  }
+  return held;
+}
+
 Result<LockTable::Obstacle> LockTable::attempt(const OpContext& ctx, Entry& entry,
-                                               const Inode& inode, const FileLock& wanted) {
+                                               const Inode& inode, const FileLock& wanted,
+                                               const CancelToken& token) {
   const OpContext step = step_context(ctx);
   meta::Meta& meta = volume_.meta();
   const meta::ClientId session = meta.client();
@@ -166,15 +178,18 @@ Result<LockTable::Obstacle> LockTable::attempt(const OpContext& ctx, Entry& entr
   if (held_before) SKERRY_TRY(verify(step, *inode));
   if (unsettled) SKERRY_TRY(settle_entry(step, entry));
   meta::set_range(&next, wanted);
+  std::vector<FileLock> list;
   {
     std::lock_guard lock(mutex_);
     if (next == entry.held) return Obstacle{};
+    list = with_waits(entry, session, next, &token);
   }
   inode->bind(session);
-  auto taken = meta::take_locks(step, meta, session, inode->ino(), next, wanted);
+  auto taken = meta::take_locks(step, meta, session, inode->ino(), list, wanted);
   std::unique_lock lock(mutex_);
   if (taken.ok() && !*taken) {
     wake(entry);  // it may be less than before: an exclusive lock that became a shared one
+    std::erase_if(entry.noted, [&](const Noted& wait) { return wait.token == &token; });
     entry.held = std::move(next);
     entry.session = session;
     entry.inode = inode;
@@ -200,8 +215,8 @@ Status LockTable::settle_entry(const OpContext& ctx, Entry& entry) {
   meta::ClientId session = 0;
   {
     std::lock_guard lock(mutex_);
-    held = entry.held;
     session = entry.session;
+    held = with_waits(entry, session, entry.held);
   }
   Status settled = meta::settle_locks(ctx, volume_.meta(), session, entry.ino, held);
   if (!settled.ok() && !is_over(settled.error())) return settled;
@@ -243,6 +258,83 @@ bool LockTable::waits_for_itself(const Entry& entry, const FileLock& wanted,
   return false;
 }
 
+/// Of a wait that has lasted a while: whether it can have no end. Notes it first, if it is not.
+Result<bool> LockTable::closes_circle(const OpContext& ctx, Use& use, const Inode& inode,
+                                      const FileLock& wanted) {
+  const meta::ClientId session = volume_.meta().client();
+  if (session == 0) return false;
+  const OpContext step = step_context(ctx);
+  Noted wait = {wanted, &use.token(), session};
+  wait.lock.waiting = true;
+  {
+    Busy busy(*this, use.entry());
+    SKERRY_TRY(busy.acquire(step, use.token()));
+    SKERRY_TRY(note_wait(step, use.entry(), inode, wait));
+  }
+  return meta::waits_for_itself(step, volume_.meta(), session, inode->ino(), wanted);
+}
+
+/// The entry is busy.
+Status LockTable::note_wait(const OpContext& ctx, Entry& entry, const Inode& inode,
+                            const Noted& wait) {
+  std::vector<FileLock> list;
+  {
+    std::lock_guard lock(mutex_);
+    const bool any = !entry.held.empty() || entry.unsettled;
+    if (any && entry.session != wait.session) return lost();  // which the next attempt finds
+    const auto own = [&](const Noted& noted) { return noted.token == wait.token; };
+    const auto known = std::find_if(entry.noted.begin(), entry.noted.end(), own);
+    if (known != entry.noted.end() && known->session == wait.session) return {};
+    std::erase_if(entry.noted, own);
+    list = with_waits(entry, wait.session, entry.held);
+    list.push_back(wait.lock);
+  }
+  Status noted = meta::note_waits(ctx, volume_.meta(), wait.session, inode->ino(), list);
+  std::lock_guard lock(mutex_);
+  if (noted.ok()) {
+    entry.noted.push_back(wait);
+  } else if (noted.error().maybe_applied()) {
+    entry.unsettled = true;
+    entry.session = wait.session;
+    entry.inode = inode;
+  }
+  return noted;
+}
+
+/// The wait has ended. Where that can not be told settle() does so later.
+void LockTable::forget_wait(const OpContext& ctx, Use& use, const Inode& inode) {
+  Entry& entry = use.entry();
+  const auto own = [&](const Noted& noted) { return noted.token == &use.token(); };
+  {
+    std::lock_guard lock(mutex_);
+    if (std::none_of(entry.noted.begin(), entry.noted.end(), own)) return;
+  }
+  OpContext patient = ctx;
+  patient.cancel = nullptr;
+  patient.deadline_ns = INT64_MAX;
+  Busy busy(*this, entry);
+  if (!busy.acquire(patient, use.token()).ok()) return;
+  patient.deadline_ns = volume_.clock().monotonic_ns() + kForcedLimit;
+  std::vector<FileLock> list;
+  meta::ClientId session = 0;
+  {
+    std::lock_guard lock(mutex_);
+    const auto known = std::find_if(entry.noted.begin(), entry.noted.end(), own);
+    if (known == entry.noted.end()) return;
+    session = known->session;
+    entry.noted.erase(known);
+    const bool any = !entry.held.empty() || entry.unsettled;
+    if (any && entry.session != session) return;  // it has gone with its session
+    list = with_waits(entry, session, entry.held);
+  }
+  Status told = meta::note_waits(patient, volume_.meta(), session, inode->ino(), list);
+  if (told.ok() || is_over(told.error())) return;
+  std::lock_guard lock(mutex_);
+  entry.unsettled = true;
+  entry.session = session;
+  entry.inode = inode;
+}
+
 /// Every waiter is among remote_waiters_ since before it looked, so none misses what the one that
 /// watches sees; what changed before that is found by the generation.
 void LockTable::wait_for_other_client(const OpContext& ctx, const CancelToken& token, uint32_t seen,
@@ -267,23 +359,37 @@ void LockTable::wait_for_other_client(const OpContext& ctx, const CancelToken& t
   for (const CancelToken* each : remote_waiters_) each->signal();
 }
 
-Status LockTable::take(const OpContext& ctx, const Inode& inode, const FileLock& wanted,
-                       bool wait) {
-  SKERRY_TRY(take_it(ctx, inode, wanted, wait));
+Status LockTable::take(const OpContext& ctx, const Inode& inode, const FileLock& wanted, bool wait,
+                       uint64_t handle) {
+  SKERRY_TRY(take_it(ctx, inode, wanted, wait, handle));
   // Whatever others did before they gave up theirs is seen from now on.
   volume_.meta().forget_others();
   return {};
 }
 
 Status LockTable::take_it(const OpContext& ctx, const Inode& inode, const FileLock& wanted,
-                          bool wait) {
+                          bool wait, uint64_t handle) {
   // What was written without the lock must not be lost with it.
   if (inode->dirty()) {
     SKERRY_TRY(inode->flush(step_context(ctx), meta::Durability::kVisible));
   }
-  const uint64_t losses = inode->losses();
   Use use(*this, inode->ino(), ctx);
+  if (wanted.kind == LockKind::kRecord) {
+    const Claim claim = {wanted.owner, handle};
+    std::lock_guard lock(mutex_);
+    std::vector<Claim>& claims = use.entry().claims;
+    if (std::find(claims.begin(), claims.end(), claim) == claims.end()) claims.push_back(claim);
+  }
+  Status taken = take_or_wait(ctx, use, inode, wanted, wait);
+  forget_wait(ctx, use, inode);
+  return taken;
+}
+
+Status LockTable::take_or_wait(const OpContext& ctx, Use& use, const Inode& inode,
+                               const FileLock& wanted, bool wait) {
+  const uint64_t losses = inode->losses();
   Entry& entry = use.entry();
+  TimeNs circle_look = volume_.clock().monotonic_ns() + kNoteAfter, circle_pause = kNoteAfter;
   TimeNs pause = kFirstPause;
   unsigned without_session = 0;
   for (;;) {
@@ -296,7 +402,7 @@ Status LockTable::take_it(const OpContext& ctx, const Inode& inode, const FileLo
     {
       Busy busy(*this, entry);
       SKERRY_TRY(busy.acquire(ctx, use.token()));
-      auto found = attempt(ctx, entry, inode, wanted);
+      auto found = attempt(ctx, entry, inode, wanted, use.token());
       if (!found.ok() && is_over(found.error()) && ++without_session <= kSessionPatience) {
         no_session = true;
       } else if (!found.ok()) {
@@ -324,13 +430,23 @@ Status LockTable::take_it(const OpContext& ctx, const Inode& inode, const FileLo
       if (wait) continue;
     }
     if (!wait) return Error(EAGAIN, "another owner holds a lock of the file");
+    if (wanted.kind == LockKind::kRecord && began >= circle_look) {
+      // An error is that of the next attempt, or passes.
+      auto circle = closes_circle(ctx, use, inode, wanted);
+      if (circle.ok() && *circle) {
+        return Error(EDEADLK, "its holder waits, perhaps through others, for a lock of this owner");
+      }
+      circle_look = volume_.clock().monotonic_ns() + circle_pause;
+      circle_pause = std::min(2 * circle_pause, kLastCircleLook);
+    }
     if (obstacle.local) {
       if (wanted.kind == LockKind::kRecord) {
         if (waits_for_itself(entry, wanted, use.token())) {
           return Error(EDEADLK, "its holder waits for a lock of this owner");
         }
       }
-      TimeNs timeout = 60 * kSecond;
+      const TimeNs to_look = std::max(circle_look - volume_.clock().monotonic_ns(), TimeNs{0});
+      TimeNs timeout = wanted.kind == LockKind::kRecord ? to_look : 60 * kSecond;
       if (ctx.deadline_ns != INT64_MAX) {
         timeout = std::min(timeout, ctx.deadline_ns - volume_.clock().monotonic_ns());
       }
@@ -351,8 +467,39 @@ Status LockTable::take_it(const OpContext& ctx, const Inode& inode, const FileLo
   }
 }
 
+void LockTable::release_owner(const OpContext& ctx, const Inode& inode, uint64_t owner) {
+  {
+    std::lock_guard lock(mutex_);
+    auto found = entries_.find(inode->ino());
+    if (found == entries_.end()) return;
+    std::erase_if(found->second->claims, [&](const Claim& claim) { return claim.owner == owner; });
+  }
+  if (!holds(inode->ino(), LockKind::kRecord, owner)) return;
+  FileLock all;
+  all.owner = owner;
+  (void)release(ctx, inode, all, /*forced=*/true).ok();
+}
+
+void LockTable::release_handle(const OpContext& ctx, const Inode& inode, uint64_t handle) {
+  std::vector<Claim> claims;
+  {
+    std::lock_guard lock(mutex_);
+    auto found = entries_.find(inode->ino());
+    if (found == entries_.end()) return;
+    for (const Claim& claim : found->second->claims) {
+      if (claim.handle == handle) claims.push_back(claim);
+    }
+  }
+  for (const Claim& claim : claims) {
+    FileLock all;
+    all.owner = claim.owner;
+    (void)release(ctx, inode, all, /*forced=*/true, &claim).ok();
+  }
+}
+
+/// `last_claim`: is withdrawn, and nothing given up where the owner has another one.
 Status LockTable::release(const OpContext& ctx, const Inode& inode, const FileLock& range,
-                          bool forced) {
+                          bool forced, const Claim* last_claim) {
   {
     std::lock_guard lock(mutex_);
     if (!entries_.contains(inode->ino())) return {};
@@ -367,6 +514,15 @@ Status LockTable::release(const OpContext& ctx, const Inode& inode, const FileLo
   Entry& entry = use.entry();
   Busy busy(*this, entry);
   SKERRY_TRY(busy.acquire(patient, use.token()));
+  if (last_claim != nullptr) {
+    // Whoever claims from here on takes his lock after this.
+    std::lock_guard lock(mutex_);
+    std::erase(entry.claims, *last_claim);
+    const bool another =
+        std::any_of(entry.claims.begin(), entry.claims.end(),
+                    [&](const Claim& claim) { return claim.owner == last_claim->owner; });
+    if (another) return {};
+  }
   OpContext step = step_context(patient);
   // The closing caller has waited for his flush already.
   if (forced) step.deadline_ns = volume_.clock().monotonic_ns() + kForcedLimit;
@@ -381,7 +537,7 @@ Status LockTable::release(const OpContext& ctx, const Inode& inode, const FileLo
 /// The entry is busy.
 Status LockTable::give_up(const OpContext& ctx, Entry& entry, const Inode& inode,
                           const FileLock& range) {
-  std::vector<FileLock> next;
+  std::vector<FileLock> next, list;
   meta::ClientId session = 0;
   {
     std::unique_lock lock(mutex_);
@@ -390,13 +546,14 @@ Status LockTable::give_up(const OpContext& ctx, Entry& entry, const Inode& inode
     session = entry.session;
     meta::clear_range(&next, range);
     if (next == entry.held) return {};
+    list = with_waits(entry, session, next);
   }
   if (inode->dirty()) {
     Status flushed = inode->flush(ctx, meta::Durability::kVisible);
     // What was dropped will not come later.
     if (!flushed.ok() && inode->dirty()) return flushed;
   }
-  Status dropped = meta::drop_locks(ctx, volume_.meta(), session, inode->ino(), next);
+  Status dropped = meta::drop_locks(ctx, volume_.meta(), session, inode->ino(), list);
   const bool over = !dropped.ok() && is_over(dropped.error());
   if (!dropped.ok() && !over && !dropped.error().maybe_applied()) return dropped;
   std::unique_lock lock(mutex_);

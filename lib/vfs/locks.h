@@ -10,6 +10,15 @@
 // all. A waiter looks again at least once a second, because a client that died commits nothing: its
 // session expires, and whoever finds it expired removes it.
 //
+// Who has waited for a record lock for a second notes his wait in the metadata and looks, now and
+// then, whether he waits for himself, through whatever owners of whatever clients
+// (meta/ops/lock_waits.cc). Circles within this client are found at once, from memory.
+//
+// Which handles an owner has taken record locks through is kept as well: with the last of them its
+// locks go. A kernel tells of a closed file when it has time, and an owner's number may be
+// another's by then (an open file description's is its address), so a handle that is gone takes
+// nothing from an owner who has come by another since.
+//
 // What is written under a lock is flushed before the lock is given up, and before one is taken, and
 // is bound to the session that holds the lock (OpenInode::bind). When that session is gone, the
 // locks are, and perhaps others hold them: what was not flushed is dropped, and handles that were
@@ -43,17 +52,27 @@ class LockTable {
   using Inode = std::shared_ptr<data::OpenInode>;
 
   /// Takes `wanted` for its owner. Without `wait` EAGAIN if another owner's lock excludes it. With
-  /// it waits until ctx ends it (ECANCELED, ETIMEDOUT); EDEADLK where owners of this client would
-  /// wait for each other for ever (record locks only, and only where each of them waits for another
-  /// owner of this client). ENOLCK: too many ranges, or a volume opened without a session. EIO: the
-  /// session was lost with locks of this file.
-  Status take(const OpContext& ctx, const Inode& inode, const meta::FileLock& wanted, bool wait);
+  /// it waits until ctx ends it (ECANCELED, ETIMEDOUT); EDEADLK where owners would wait for each
+  /// other for ever (record locks only; at once within this client, after a second or more through
+  /// others). ENOLCK: too many ranges, or a volume opened without a session. EIO: the session was
+  /// lost with locks of this file.
+  /// `handle`: through which; see release_handle().
+  Status take(const OpContext& ctx, const Inode& inode, const meta::FileLock& wanted, bool wait,
+              uint64_t handle);
   /// Gives up the owner's locks in the range. Flushes first, and keeps the locks where that fails.
   /// EIO: they were lost with their session, and what was written under them is dropped.
   /// `forced`: the owner is gone. What fails is tried again by settle(), and until then nobody else
   /// gets the lock: he would not see what was written under it, and have it come later.
   Status release(const OpContext& ctx, const Inode& inode, const meta::FileLock& range,
-                 bool forced);
+                 bool forced) {
+    return release(ctx, inode, range, forced, nullptr);
+  }
+  /// What close(2) does: gives up all record locks that the owner has of the file, whatever handle
+  /// they were taken through. As forced.
+  void release_owner(const OpContext& ctx, const Inode& inode, uint64_t owner);
+  /// Gives up the record locks of those owners who have come to this file by this handle and by no
+  /// other. As forced.
+  void release_handle(const OpContext& ctx, const Inode& inode, uint64_t handle);
   /// The first lock that keeps `wanted` from being taken. F_GETLK.
   Result<std::optional<meta::LockHolder>> find(const OpContext& ctx, meta::Ino ino,
                                                const meta::FileLock& wanted);
@@ -74,12 +93,26 @@ class LockTable {
   void settle(const OpContext& ctx);
 
  private:
+  /// A wait that is noted in the metadata.
+  struct Noted {
+    meta::FileLock lock;
+    const CancelToken* token;  // tells apart waits of one owner
+    meta::ClientId session;    // under which it is noted; with another it is not any more
+  };
+  /// That an owner of record locks has come by a handle.
+  struct Claim {
+    uint64_t owner;
+    uint64_t handle;
+    friend bool operator==(const Claim&, const Claim&) = default;
+  };
   struct Entry {
     meta::Ino ino = 0;
     bool busy = false;       // somebody commits, or decides what to
     bool unsettled = false;  // the metadata may say more than `held`
     std::vector<meta::FileLock> held;
-    std::vector<meta::FileLock> leaving;         // ranges of `held` whose owners are gone
+    std::vector<meta::FileLock> leaving;  // ranges of `held` whose owners are gone
+    std::vector<Noted> noted;
+    std::vector<Claim> claims;
     meta::ClientId session = 0;                  // that holds them
     Inode inode;                                 // stays open while anything is held or unsettled
     std::list<const CancelToken*> waiters;       // for what others hold to become less
@@ -101,15 +134,27 @@ class LockTable {
   class Use;
   class Busy;
 
-  Status take_it(const OpContext& ctx, const Inode& inode, const meta::FileLock& wanted, bool wait);
+  Status take_it(const OpContext& ctx, const Inode& inode, const meta::FileLock& wanted, bool wait,
+                 uint64_t handle);
   OpContext step_context(const OpContext& ctx) const;
   Result<Obstacle> attempt(const OpContext& ctx, Entry& entry, const Inode& inode,
-                           const meta::FileLock& wanted);
+                           const meta::FileLock& wanted, const CancelToken& token);
+  Status take_or_wait(const OpContext& ctx, Use& use, const Inode& inode,
+                      const meta::FileLock& wanted, bool wait);
   bool waits_for_itself(const Entry& entry, const meta::FileLock& wanted, const CancelToken& token);
+  Result<bool> closes_circle(const OpContext& ctx, Use& use, const Inode& inode,
+                             const meta::FileLock& wanted);
+  Status note_wait(const OpContext& ctx, Entry& entry, const Inode& inode, const Noted& wait);
+  void forget_wait(const OpContext& ctx, Use& use, const Inode& inode);
+  static std::vector<meta::FileLock> with_waits(const Entry& entry, meta::ClientId session,
+                                                std::vector<meta::FileLock> held,
+                                                const CancelToken* without = nullptr);
   void wait_for_other_client(const OpContext& ctx, const CancelToken& token, uint32_t seen,
                              uint64_t generation);
   Status settle_entry(const OpContext& ctx, Entry& entry);
   Status release_leaving(const OpContext& ctx, Entry& entry);
+  Status release(const OpContext& ctx, const Inode& inode, const meta::FileLock& range, bool forced,
+                 const Claim* last_claim);
   Status give_up(const OpContext& ctx, Entry& entry, const Inode& inode,
                  const meta::FileLock& range);
   bool forget_lost(std::unique_lock<std::mutex>& lock, Entry& entry);

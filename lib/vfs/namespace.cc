@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "meta/attribute_changes.h"
 #include "vfs/confirm.h"
 #include "vfs/path_walk.h"
 
@@ -324,7 +325,6 @@ Status set_attributes(const OpContext& ctx, Volume& volume, meta::Ino ino,
   SKERRY_ASSIGN(meta::Attributes after, confirmed(ctx, volume.meta(), [&](const OpContext& by) {
                   return meta::set_attributes(by, volume.meta(), ino, set);
                 }));
-  volume.files().note_own_change(ino, after.version);
   if (set.atime_ns || set.atime_now) volume.access_times().replaced(ino, after.atime_ns);
   return {};
 }
@@ -349,7 +349,7 @@ Status truncate(const OpContext& ctx, Volume& volume, std::string_view path, uin
                     if (length > meta::kMaxFileSize)
                       return Error(EFBIG, "a file holds at most 2^57 bytes");
                     volume.heartbeat_if_due();
-                    const uint32_t clear_mode = ctx.credentials.is_root() ? 0 : 06000;
+                    const uint32_t clear_mode = meta::clear_mode_of(ctx.credentials, attr.gid);
                     SKERRY_TRY(volume.files().peek(attr.ino)->truncate(ctx, length, clear_mode));
                     return {};
                   });

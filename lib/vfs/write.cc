@@ -49,9 +49,10 @@ Status drop_privileges(const OpContext& ctx, meta::Meta& meta, meta::Ino ino, ui
 
 }  // namespace
 
-/// write(2): a write by anyone but root drops the bits that lend the owner's rights.
+/// write(2): a write by anyone but root drops the bits that lend the owner's rights. Of the group
+/// that the file was opened with.
 uint32_t Handle::cleared_mode(const OpContext& ctx) const {
-  return ctx.credentials.is_root() ? 0 : 06000;
+  return meta::clear_mode_of(ctx.credentials, at_open_.gid);
 }
 
 /// Linux lets who has the file open go on writing to it, but do nothing else with its bytes.

@@ -272,6 +272,52 @@ TEST_CASE("locks: owners of a client that wait for each other", "[capi][lock]") 
   CHECK(granted == 1);
 }
 
+TEST_CASE("locks: owners of clients that wait for each other", "[capi][lock]") {
+  TwoClients t;
+  // 1 waits for 2, its neighbour, who waits for 3 of the other client, who waits for 1.
+  struct Member {
+    skerry_file* file;
+    uint64_t owner, own, wanted;
+  };
+  const Member members[] = {{t.a, 1, 0, 1}, {t.a, 2, 1, 2}, {t.b, 3, 2, 0}};
+  for (const Member& m : members) OK(set(m.file, lock_of(SKERRY_F_WRLCK, m.own, 1, m.owner)));
+  std::atomic<int> refused{0}, granted{0}, failed{0};
+  std::vector<std::thread> threads;
+  for (const Member& m : members) {
+    threads.emplace_back([&] {
+      const int answer = set(m.file, lock_of(SKERRY_F_WRLCK, m.wanted, 1, m.owner), true);
+      if (answer == 0) granted++;
+      if (answer == -EDEADLK) refused++;
+      if (set(m.file, lock_of(SKERRY_F_UNLCK, 0, 0, m.owner)) != 0) failed++;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(refused >= 1);
+  CHECK(refused + granted == 3);
+  CHECK(failed == 0);
+  OK(set(t.b, lock_of(SKERRY_F_WRLCK, 0, 0, 9)));
+}
+
+TEST_CASE("locks: a file that is closed late takes nothing from who has come by another since",
+          "[capi][lock]") {
+  // As a kernel tells of it: the owner's close at once, the end of the open file when it has time.
+  TwoClients t;
+  skerry_file* again = t.test.client.open("/f", O_RDWR);
+  OK(set(t.a, lock_of(SKERRY_F_WRLCK, 0, 1, 5)));
+  SECTION("a process that has opened the file anew") {
+    OK(skerry_release_owner(t.a, nullptr, 5));
+    OK(set(again, lock_of(SKERRY_F_WRLCK, 0, 1, 5)));
+  }
+  SECTION("another open file with the number of the first") {
+    OK(set(again, lock_of(SKERRY_F_WRLCK, 0, 1, 5)));
+  }
+  OK(skerry_close(t.a, nullptr));
+  t.a = nullptr;
+  FAILS(set(t.b, lock_of(SKERRY_F_WRLCK, 0, 1)), EAGAIN);
+  OK(skerry_close(again, nullptr));
+  OK(set(t.b, lock_of(SKERRY_F_WRLCK, 0, 1)));
+}
+
 TEST_CASE("locks: a closed volume has none", "[capi][lock]") {
   TwoClients t;
   {

@@ -132,6 +132,36 @@ TEST_CASE("permissions: writes take capabilities and set-id bits away", "[capi][
   give();
   OK(skerry_write_file(v, &user, "/f", "whole", 5, 0));
   CHECK(mode_without_capability() == 02747);
+  // An outsider takes set-group-ID away in any case; members are whoever has the group.
+  skerry_context outsider = context_of(2000, 2000), member = outsider;
+  const uint32_t groups[] = {7, 1000};
+  member.groups = groups;
+  member.group_count = 2;
+  for (const auto& [who, after] : {std::pair{&outsider, 0767u}, std::pair{&member, 02767u}}) {
+    give();
+    OK(skerry_chmod(v, nullptr, "/f", 06767));
+    with_file(who, [&](skerry_file* file) { CHECK(skerry_pwrite(file, who, "x", 1, 0) == 1); });
+    CHECK(mode_without_capability() == after);
+    give();
+    OK(skerry_chmod(v, nullptr, "/f", 06767));
+    OK(skerry_truncate(v, who, "/f", 1));
+    CHECK(mode_without_capability() == after);
+    give();
+    OK(skerry_chmod(v, nullptr, "/f", 06767));
+    with_file(who, [&](skerry_file* file) {
+      OK(skerry_fallocate(file, who, SKERRY_FALLOC_KEEP_SIZE, 0, 1));
+    });
+    CHECK(mode_without_capability() == after);
+    give();
+    OK(skerry_chmod(v, nullptr, "/f", 06767));
+    OK(skerry_write_file(v, who, "/f", "whole", 5, 0));
+    CHECK(mode_without_capability() == after);
+  }
+  // So does an owner who leaves the group of a file that he is not in.
+  OK(skerry_chown(v, nullptr, "/f", 2000, 1000));
+  OK(skerry_chmod(v, nullptr, "/f", 02666));
+  OK(skerry_chown(v, &outsider, "/f", UINT32_MAX, 2000));
+  CHECK((v.stat("/f").mode & 07777) == 0666);
   // Root keeps the bits and loses the capability.
   give();
   with_file(nullptr,

@@ -1,6 +1,7 @@
 // What a commit does.
 
 #include "conformance/store_fixture.h"
+#include "meta/attribute_changes.h"
 
 namespace skerry::meta {
 
@@ -224,22 +225,28 @@ STORE_TEST("capabilities: the xattr goes with its flag", "") {
   CHECK(s.at<XattrRecord>(xattr_key(10, kCapabilityXattr)) == capability);
 }
 
-STORE_TEST("clear_mode: set-group-ID goes only with group execution", "") {
+STORE_TEST("clear_mode: set-group-ID goes with group execution, or by an outsider", "") {
   StoreUser s(world);
   EntryRecord entry = file_entry(1, "a", 10, 1);
-  for (auto [before, after] : {std::pair{06755u, 0755u}, {06745u, 02745u}, {02676u, 0676u}}) {
+  struct Case {
+    uint32_t before, clear, after;
+  };
+  constexpr uint32_t kOutsider = 06000 | kClearForOutsider;
+  for (auto [before, clear, after] :
+       {Case{06755, 06000, 0755}, Case{06745, 06000, 02745}, Case{02676, 06000, 0676},
+        Case{06755, kOutsider, 0755}, Case{06745, kOutsider, 0745}}) {
     entry.attr.mode = before;
     s.apply({Put{entry}});
     Patch patch;
     patch.ino = 10;
-    patch.clear_mode = 06000;
+    patch.clear_mode = clear;
     s.apply({patch});
     CHECK(s.home(10)->attr.mode == after);
     s.apply({Put{entry}});
     WriteData write;
     write.ino = 10;
     write.length = 1;
-    write.clear_mode = 06000;
+    write.clear_mode = clear;
     s.apply({write});
     CHECK(s.home(10)->attr.mode == after);
   }

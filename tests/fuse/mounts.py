@@ -81,13 +81,13 @@ class Mount:
         return said
 
 
-def as_nobody(action, *arguments):
+def as_nobody(action, *arguments, groups=()):
     """Runs action in a child as a user without rights; returns its errno, 0 if it went well."""
     child = os.fork()
     if child == 0:
         code = 255
         try:
-            os.setgroups([])
+            os.setgroups(groups)
             os.setgid(NOBODY)
             os.setuid(NOBODY)
             action(*arguments)

@@ -3,6 +3,8 @@
 import errno
 import fcntl
 import os
+import pathlib
+import select
 import subprocess
 
 import pytest
@@ -65,16 +67,45 @@ def test_append_only_files_are_not_written_with_the_writeback_cache(mounted):
     subprocess.run(["chattr", "-a", mount / "f"], check=True)
 
 
-def test_set_group_id_stays_without_group_execution(mount):
-    """Linux since 6.2 takes it away when the writer is not in the file's group."""
-    (mount / "f").touch()
-    os.chown(mount / "f", 0, 4711)
-    os.chmod(mount / "f", 0o2666)
+def test_holes_begin_where_data_ends(mount):
+    """Other file systems answer with the next block."""
+    with open(mount / "f", "w+b", buffering=0) as file:
+        file.truncate(200_000)
+        os.pwrite(file.fileno(), b"data", 100_000)
+        os.fsync(file.fileno())
+        at = os.lseek(file.fileno(), 50_000, os.SEEK_DATA)
+        assert os.lseek(file.fileno(), at, os.SEEK_HOLE) == 100_004
 
-    def write():
-        fd = os.open(mount / "f", os.O_WRONLY)
-        os.write(fd, b"x")
-        os.close(fd)
 
-    assert as_nobody(write) == 0
-    assert os.stat(mount / "f").st_mode & 0o7777 == 0o2666
+def test_files_can_be_polled(mount):
+    """The kernel lets every file of FUSE be; epoll_ctl(2) of a local file is EPERM."""
+    with open(mount / "f", "w+b") as file, select.epoll() as poll:
+        poll.register(file, select.EPOLLIN)
+        assert poll.poll(1) == [(file.fileno(), select.EPOLLIN)]
+
+
+def test_there_are_no_swap_files(mount):
+    with open(mount / "f", "wb") as file:
+        file.write(bytes(1 << 20))
+    os.chmod(mount / "f", 0o600)
+    subprocess.run(["mkswap", mount / "f"], check=True, capture_output=True)
+    tried = subprocess.run(["swapon", mount / "f"], capture_output=True, text=True)
+    assert tried.returncode != 0 and "Invalid argument" in tried.stderr
+
+
+def test_holes_count_as_space_and_none_is_reserved(mount):
+    """Where a file has data is not among its attributes."""
+    with open(mount / "f", "wb") as file:
+        file.truncate(1 << 30)
+        assert os.fstat(file.fileno()).st_blocks == (1 << 30) // 512
+        free = os.statvfs(mount.path).f_bavail * os.statvfs(mount.path).f_frsize
+        os.posix_fallocate(file.fileno(), 0, 2 * free)
+
+
+def test_locks_are_not_in_the_kernels_list(mount):
+    with open(mount / "f", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        number = os.fstat(file.fileno()).st_ino
+        locks = pathlib.Path("/proc/locks").read_text().split()
+        device = os.fstat(file.fileno()).st_dev
+        assert f"{os.major(device):02x}:{os.minor(device):02x}:{number}" not in locks

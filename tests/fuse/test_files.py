@@ -6,6 +6,7 @@ import errno
 import fcntl
 import mmap
 import os
+import pathlib
 import signal
 import sqlite3
 import struct
@@ -15,7 +16,7 @@ import time
 
 import pytest
 
-from mounts import EXCHANGE, NOREPLACE, in_children, libc, renameat2
+from mounts import EXCHANGE, NOREPLACE, in_children, libc, renameat2, skerry, wait_until
 
 
 def fails(code, action, *arguments):
@@ -72,6 +73,24 @@ def test_truncated_while_open(mount):
         with open(mount / "f", "wb"):
             pass
         assert os.pread(file.fileno(), 100, 0) == b""
+
+
+@pytest.mark.parametrize("options", ["", "writeback_cache"])
+def test_a_running_program_is_not_cut(mounted, options):
+    mount = mounted(*filter(None, [options]))
+    program = mount / "sleep"
+    program.write_bytes(pathlib.Path("/bin/sleep").read_bytes())
+    program.chmod(0o755)
+    size = os.stat(program).st_size
+    with subprocess.Popen([program, "60"]) as running:
+        for flags in (os.O_RDONLY | os.O_TRUNC, os.O_WRONLY, os.O_RDWR | os.O_TRUNC):
+            fails(errno.ETXTBSY, os.open, program, flags)
+        fails(errno.ETXTBSY, os.truncate, program, 1)
+        assert running.poll() is None
+        running.kill()
+    assert os.stat(program).st_size == size
+    os.close(os.open(program, os.O_RDONLY | os.O_TRUNC))
+    assert os.stat(program).st_size == 0
 
 
 def test_a_removed_working_directory(mount):
@@ -398,6 +417,7 @@ os._exit(0 if libc.fsync(fd) == 0 and libc.close(fd) == 0 else ctypes.get_errno(
 def test_who_waits_can_be_killed(url, mount, number):
     for folder in "ab":  # the kernel lets one at a time change a directory
         (mount / folder).mkdir()
+    (mount / "f").write_bytes(b"x")
     with no_commits(url):
         plain = in_program("signal.signal(signal.SIGINT, signal.SIG_DFL)\nlibc.mkdir(path, 0o755)",
                            path=os.fsencode(mount / "a" / "d"))
@@ -405,14 +425,20 @@ def test_who_waits_can_be_killed(url, mount, number):
         alarmed = in_program("signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
                              "handle(signal.SIGALRM, 0)\nlibc.mkdir(path, 0o755)",
                              path=os.fsencode(mount / "b" / "d"))
+        # What it has written is still to be stored when its files are closed.
+        syncing = in_program("signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+                             "fd = os.open(path, os.O_WRONLY)\nos.pwrite(fd, b'y', 0)\n"
+                             "libc.fsync(fd)", path=os.fsencode(mount / "f"))
         time.sleep(1)
-        assert (plain.poll(), alarmed.poll()) == (None, None)
-        for each in (plain, alarmed):
+        blocked = (plain, alarmed, syncing)
+        assert [each.poll() for each in blocked] == [None] * 3
+        for each in blocked:
             each.send_signal(number)
             assert each.wait(10) == -number
+    wait_until(lambda: skerry("cat", url, "/f") == "y", what="what it had written")
     (mount / "c").mkdir()
     assert [list(below) for _, *below in sorted(os.walk(mount.path))] == [
-        [["a", "b", "c"], []], [[], []], [[], []], [[], []]]
+        [["a", "b", "c"], ["f"]], [[], []], [[], []], [[], []]]
 
 
 def test_who_only_asks_may_give_up(url, mount):

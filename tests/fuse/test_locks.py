@@ -295,6 +295,25 @@ def test_locks_of_open_file_descriptions(pair, places):
     b("lock", "f", EXCLUSIVE, 1, 0)
 
 
+@pytest.mark.parametrize("kind", ["process", "description"])
+def test_the_late_end_of_a_closed_file_costs_no_lock(mount, actors, kind):
+    """The kernel tells of it when it has time, and the owner has opened and locked it again by then:
+    a process is the same owner, and a description often gets the number of the last one."""
+    (mount / "f").write_bytes(b"x")
+    (b,) = actors(1)
+    b("open", "f", mount / "f")
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        fd = os.open(mount / "f", os.O_RDWR)
+        if kind == "process":
+            fcntl.lockf(fd, EXCLUSIVE)
+        else:
+            fcntl.fcntl(fd, OFD_SETLKW, flock_of(fcntl.F_WRLCK, 0, 0))
+        assert b("test", "f", fcntl.F_WRLCK)[0] == fcntl.F_WRLCK
+        os.close(fd)
+    b("lock", "f", EXCLUSIVE)
+
+
 @pytest.mark.parametrize("kind", ["flock", "lock"])
 def test_a_killed_holder_leaves_no_lock(pair, kind):
     a, b = pair
@@ -366,6 +385,34 @@ def test_a_circle_of_waits_is_an_error(mounted, actors):
     assert crowd[1].result() == (0, None)
     crowd[1]("lock", "y", UNLOCK)
     assert crowd[0].result() == (0, None)
+
+
+def test_a_circle_of_waits_through_two_mounts_is_an_error(mounted, actors):
+    """Who is told gives up what it has, and the others go on."""
+    mounts = mounted("allow_other"), mounted("allow_other")
+    for name in "xyz":
+        (mounts[0] / name).write_bytes(b"1")
+    crowd = actors(3)
+    wait_until((mounts[1] / "z").exists)
+    for number, (actor, own) in enumerate(zip(crowd, "xyz")):
+        for name in "xyz":
+            actor("open", name, mounts[number // 2] / name)
+        actor("lock", own, EXCLUSIVE)
+    for actor, wanted in zip(crowd, "yzx"):
+        actor.start("lock", wanted, EXCLUSIVE)
+    waiting, told = dict(zip("xyz", crowd)), 0
+    while waiting:
+        wait_until(lambda: any(actor.done(0) for actor in waiting.values()), 30, "an answer")
+        own, actor = next((own, actor) for own, actor in waiting.items() if actor.done(0))
+        code, _ = actor.result()
+        assert code in (0, errno.EDEADLK)
+        told += code != 0
+        for name in "xyz":
+            actor("lock", name, UNLOCK)
+        del waiting[own]
+    assert told >= 1
+    for name in "xyz":
+        crowd[0]("lock", name, EXCLUSIVE | NB)
 
 
 @pytest.mark.parametrize("kind", ["flock", "lock"])

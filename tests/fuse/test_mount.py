@@ -105,7 +105,24 @@ def test_fstab_helper(url, tmp_path):
     # As mount(8) calls it for a line of /etc/fstab.
     options = "rw,noatime,_netdev,nofail,x-systemd.automount,allow_other,nosuid,cache_size=8M"
     subprocess.run([HELPER, url, point, "-o", options], check=True, timeout=60)
-    assert "noatime" in line_of(point)[3].split(",")
+    assert {"noatime", "nosuid"} <= set(line_of(point)[3].split(","))
+    skerry("umount", point)
+    # "suid" and "dev" are not handed on, being what mount(8) does if nothing is said.
+    subprocess.run([HELPER, url, point, "-o", "rw,allow_other"], check=True, timeout=60)
+    assert not {"nosuid", "nodev"} & set(line_of(point)[3].split(","))
+    skerry("umount", point)
+    skerry("mount", url, point)
+    assert {"nosuid", "nodev"} <= set(line_of(point)[3].split(","))
+
+    # As mount(8) calls it for `mount -o remount,ro,noexec DIR`.
+    subprocess.run([HELPER, url, point, "-o", "ro,remount,noexec"], check=True, timeout=60)
+    assert {"ro", "noexec"} <= set(line_of(point)[3].split(","))
+    with pytest.raises(OSError) as caught:
+        (point / "f").touch()
+    assert caught.value.errno == errno.EROFS
+    subprocess.run([HELPER, url, point, "-o", "rw,remount"], check=True, timeout=60)
+    assert not {"ro", "noexec"} & set(line_of(point)[3].split(","))
+    (point / "f").touch()
     skerry("umount", point)
 
 

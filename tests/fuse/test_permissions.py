@@ -4,6 +4,8 @@ import errno
 import os
 import subprocess
 
+import pytest
+
 from mounts import as_nobody, wait_until
 
 
@@ -202,9 +204,13 @@ def test_capabilities_go_with_a_write(mount):
     assert as_nobody(os.setxattr, file, "security.capability", CAPABILITY) == errno.EPERM
 
 
-def test_set_group_id_without_group_execution_stays(mount):
-    file = mount / "f"
+@pytest.mark.parametrize("options", ["", "writeback_cache"])
+def test_set_group_id_without_group_execution(mounted, options):
+    """It stays where the writer is in the group, by whichever of his groups; as on Linux since 6.2."""
+    mount = mounted("allow_other,suid", *filter(None, [options]))
+    file, other = mount / "f", mount / "other"
     file.write_text("text")
+    other.write_text("other")
 
     def write():
         fd = os.open(file, os.O_WRONLY)
@@ -216,14 +222,30 @@ def test_set_group_id_without_group_execution_stays(mount):
         os.posix_fallocate(fd, 0, 1)
         os.close(fd)
 
-    for action in (write, allocate, lambda: open(file, "w").close()):
-        for before, after in ((0o6777, 0o777), (0o6767, 0o2767), (0o2666, 0o2666)):
-            os.chown(file, 65534, 65534)
-            os.chmod(file, before)
-            assert as_nobody(action) == 0
-            # At once, also to who asks for nothing but the mode, which the kernel has cached.
-            assert run("stat", "-c", "%a", file) == f"{after:o}\n"
-            assert mode_of(file) == after
+    def copy():
+        source, target = os.open(other, os.O_RDONLY), os.open(file, os.O_WRONLY)
+        assert os.copy_file_range(source, target, 3) == 3
+        os.close(source)
+        os.close(target)
+
+    def as_member(action):
+        return as_nobody(action, groups=[7, 4711])
+
+    cases = [
+        (65534, as_nobody, ((0o6777, 0o777), (0o6767, 0o2767), (0o2666, 0o2666))),
+        (4711, as_member, ((0o6777, 0o777), (0o6767, 0o2767), (0o2666, 0o2666))),
+        (4711, as_nobody, ((0o6777, 0o777), (0o6767, 0o767), (0o2666, 0o666))),
+    ]
+    cut = (lambda: open(file, "w").close(), lambda: os.truncate(file, 0))
+    for action in (write, allocate, copy, *cut):
+        for group, caller, modes in cases:
+            for before, after in modes:
+                os.chown(file, 65534, group)
+                os.chmod(file, before)
+                assert caller(action) == 0
+                # At once, also to who asks for nothing but the mode, which the kernel has cached.
+                assert run("stat", "-c", "%a", file) == f"{after:o}\n"
+                assert mode_of(file) == after
 
 
 def test_namespaces(mount):

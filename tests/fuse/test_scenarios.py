@@ -5,6 +5,7 @@ import errno
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -131,6 +132,39 @@ def test_damaged_objects_are_errors(url, tmp_path, damage):
     assert damage == "gone" or "object" in said
     assert sorted(results) == ([errno.EIO] * 2 if damage == "swapped" else [0, errno.EIO])
     assert not is_mounted(mount.path)
+
+
+def test_who_waits_for_a_store_that_hangs_can_be_killed(tmp_path):
+    """Row 17: its objects lie on another mount, which is stopped."""
+    lower = f"sqlite://{tmp_path}/lower.db"
+    url = f"sqlite://{tmp_path}/upper.db"
+    skerry("format", lower)
+    below = Mount(lower, tmp_path / "below")
+    above = None
+    try:
+        skerry("format", url, "--storage", f"file://{below.path}/data")
+        (tmp_path / "local").write_bytes(os.urandom(4 << 20))
+        skerry("put", url, tmp_path / "local", "/f")
+        for path in objects(below.path / "data"):
+            with open(path, "rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        above = Mount(url, tmp_path / "above")
+        os.listdir(above.path)
+        below.process.send_signal(signal.SIGSTOP)
+        readers = [subprocess.Popen(["cat", above / "f"], stdout=subprocess.DEVNULL)
+                   for _ in range(2)]
+        time.sleep(1)
+        assert [reader.poll() for reader in readers] == [None, None]
+        for reader, number in zip(readers, (signal.SIGINT, signal.SIGKILL)):
+            reader.send_signal(number)
+            assert reader.wait(10) == -number
+        below.process.send_signal(signal.SIGCONT)
+        assert (above / "f").read_bytes() == (tmp_path / "local").read_bytes()
+    finally:
+        below.process.send_signal(signal.SIGCONT)
+        if above is not None:
+            above.end()
+        below.end()
 
 
 def test_a_mount_killed_under_load(url, tmp_path):

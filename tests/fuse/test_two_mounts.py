@@ -4,12 +4,23 @@ import errno
 import mmap
 import os
 import shutil
+import signal
+import stat
 import subprocess
 import time
 
 import pytest
 
-from mounts import PROGRAM, in_children, skerry, wait_until
+from mounts import (
+    EXCHANGE,
+    NOREPLACE,
+    PROGRAM,
+    as_nobody,
+    in_children,
+    renameat2,
+    skerry,
+    wait_until,
+)
 
 
 def overwrite(path, data):
@@ -38,8 +49,20 @@ def test_pages_are_kept_until_another_mount_changes_the_file(mounted, size):
         file.write(b"own")
     data = b"own" + data[3:]
     assert (a / "f").read_bytes() == data
-    os.chmod(a / "f", 0o600)
-    assert (a / "f").read_bytes() == data
+    # So do they where something else of the file is changed than its bytes.
+    for change, name in (
+        (lambda: os.chmod(a / "f", 0o600), "f"),
+        (lambda: os.setxattr(a / "f", "user.a", b"1"), "f"),
+        (lambda: os.removexattr(a / "f", "user.a"), "f"),
+        (lambda: subprocess.run(["setfacl", "-m", "u:7:r", a / "f"], check=True), "f"),
+        (lambda: os.link(a / "f", a / "g"), "f"),
+        (lambda: os.unlink(a / "f"), "g"),
+        (lambda: os.rename(a / "g", a / "h"), "h"),
+        (lambda: (a / "f").write_bytes(b"replaced"), "h"),
+        (lambda: os.rename(a / "h", a / "f"), "f"),
+    ):
+        change()
+        assert (a / name).read_bytes() == data
     assert requests(a) == before
 
     assert (b / "f").read_bytes() == data
@@ -92,6 +115,12 @@ def test_unlinked_on_the_other_mount_while_open(url, two):
         skerry("gc", url)
         assert os.pread(file.fileno(), 100, len(data)) == b"more"
         assert os.fstat(file.fileno()).st_nlink == 0
+    # Nothing of it is in any memory of the mount that has it open.
+    (b / "g").write_bytes(data)
+    with open(a / "g", "rb", buffering=0) as file:
+        os.unlink(b / "g")
+        skerry("gc", url)
+        assert os.pread(file.fileno(), len(data), 0) == data
 
 
 def test_replaced_and_truncated_on_the_other_mount_while_open(two):
@@ -155,9 +184,7 @@ def test_appends_from_two_mounts_are_whole(two):
 
 @pytest.mark.parametrize("kind", ["create", "mkdir", "link", "noreplace"])
 def test_one_winner(two, kind, tmp_path):
-    from mounts import NOREPLACE, renameat2
-
-    rounds, workers = 60, 4
+    rounds, workers = 1000, 8
     results = tmp_path / "results"
     results.mkdir()
 
@@ -289,3 +316,132 @@ def test_listing_while_the_other_mount_changes_the_directory(two):
             assert stable <= set(names)
 
     in_children(churn, watch)
+
+
+def test_exchanges_are_atomic(two):
+    """Each name leads somewhere at any time, and directories count what is in them."""
+    a, b = two
+    for name in "pq":
+        (a / name).mkdir()
+    (a / "p" / "x").mkdir()
+    (a / "q" / "x").write_text("file")
+
+    def stale_at_most(action, *arguments):
+        """The kernel gives up by itself where it meets a moved directory twice in one call."""
+        try:
+            action(*arguments)
+        except OSError as error:
+            assert error.errno == errno.ESTALE, error
+
+    def exchange(mount):
+        for _ in range(120):
+            stale_at_most(renameat2, mount / "p" / "x", mount / "q" / "x", EXCHANGE)
+
+    def look(mount):
+        for _ in range(300):
+            for name in "pq":
+                stale_at_most(os.stat, mount / name / "x")
+
+    in_children(lambda: exchange(a), lambda: exchange(b), lambda: look(a), lambda: look(b))
+    for mount in two:
+        kinds = {name: (mount / name / "x").is_dir() for name in "pq"}
+        assert sorted(kinds.values()) == [False, True]
+        for name, holds_directory in kinds.items():
+            assert os.stat(mount / name).st_nlink == 2 + holds_directory
+            assert os.listdir(mount / name) == ["x"]
+
+
+def test_renaming_what_the_other_mount_made(two):
+    a, b = two
+    (a / "f").write_text("f")
+    os.link(a / "f", a / "twin")
+    os.rename(b / "f", b / "twin")
+    assert sorted(os.listdir(a.path)) == ["f", "twin"]
+    assert os.stat(a / "f").st_nlink == 2
+    (a / "d" / "sub").mkdir(parents=True)
+    (a / "e").mkdir()
+    for source, target, code in (
+        ("e", "d", errno.ENOTEMPTY), ("f", "e", errno.EISDIR), ("e", "f", errno.ENOTDIR),
+        ("d", "d/sub/x", errno.EINVAL),
+    ):
+        with pytest.raises(OSError) as caught:
+            os.rename(b / source, b / target)
+        assert caught.value.errno == code
+
+
+def test_copies_see_both_mounts_writes(two):
+    a, b = two
+    (a / "f").write_bytes(b"." * 300_000)
+    with open(a / "f", "r+b", buffering=0) as file, open(a / "g", "w+b", buffering=0) as copy:
+        os.pread(file.fileno(), 300_000, 0)
+        with open(b / "f", "r+b") as other:
+            other.seek(100_000)
+            other.write(b"there")
+        os.pwrite(file.fileno(), b"here", 200_000)  # not flushed
+        expected = b"." * 100_000 + b"there" + b"." * 99_995 + b"here" + b"." * 99_996
+        assert os.copy_file_range(file.fileno(), copy.fileno(), 1 << 20, 0, 0) == 300_000
+        assert os.copy_file_range(file.fileno(), copy.fileno(), 100, 300_000, 0) == 0
+    assert (b / "g").read_bytes() == (b / "f").read_bytes() == expected
+
+
+def test_a_mapping_of_what_the_other_mount_cuts(two):
+    a, b = two
+    (a / "f").write_bytes(b"x" * 12_288)
+    with open(a / "f", "r+b", buffering=0) as file, mmap.mmap(file.fileno(), 0) as mapped:
+        mapped[5000:5004] = b"seen"
+        mapped.flush()
+        os.fsync(file.fileno())
+        assert (b / "f").read_bytes()[5000:5004] == b"seen"
+        os.truncate(b / "f", 4150)
+        wait_until(lambda: mapped[4200:4204] == bytes(4), what="zeros behind the new end")
+
+        def touches_the_last_page():
+            child = os.fork()
+            if child == 0:
+                signal.signal(signal.SIGBUS, signal.SIG_DFL)
+                os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
+                mapped[8192]
+                os._exit(0)
+            return os.waitpid(child, 0)[1]
+
+        wait_until(lambda: os.fstat(file.fileno()).st_size == 4150, what="the new length")
+        assert os.WTERMSIG(touches_the_last_page()) == signal.SIGBUS
+
+
+def test_permissions_hold_on_both_mounts(two):
+    a, b = two
+    file, shared = a / "f", a / "shared"
+    file.write_text("x")
+    os.chmod(file, 0o6777)
+    assert as_nobody((b / "f").write_text, "y") == 0
+    assert os.stat(file).st_mode & 0o7777 == 0o777
+    shared.mkdir()
+    os.chown(shared, 0, 4711)
+    os.chmod(shared, 0o3777)
+    assert as_nobody((b / "shared" / "theirs").write_text, "x") == 0
+    (b / "shared" / "d").mkdir()
+    for name in ("theirs", "d"):
+        assert os.stat(shared / name).st_gid == 4711
+    assert os.stat(shared / "d").st_mode & stat.S_ISGID
+    (a / "shared" / "ours").write_text("x")
+    assert as_nobody(os.unlink, b / "shared" / "ours") == errno.EPERM
+    assert as_nobody(os.rename, b / "shared" / "ours", b / "shared" / "mine") == errno.EPERM
+    assert as_nobody(os.unlink, b / "shared" / "theirs") == 0
+
+
+def test_usage_is_one(two):
+    a, b = two
+
+    def used():
+        return [(v.f_blocks - v.f_bfree, v.f_files - v.f_ffree)
+                for v in (os.statvfs(mount.path) for mount in two)]
+
+    (empty,) = set(used())
+    (a / "f").write_bytes(os.urandom(1 << 20))
+    os.link(b / "f", b / "g")
+    (full,) = set(used())
+    assert (full[0] - empty[0], full[1] - empty[1]) == ((1 << 20) // 4096, 1)
+    os.unlink(b / "f")
+    assert set(used()) == {full}
+    os.unlink(a / "g")
+    assert set(used()) == {empty}

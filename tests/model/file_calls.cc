@@ -316,7 +316,8 @@ void Client::call_lock(File& file) {
                    granted = locked.ok();
                    if (granted) return {};
                    const int error = locked.error().code();
-                   const bool refused = error == EAGAIN || (may_wait && error == ETIMEDOUT);
+                   const bool ends = error == ETIMEDOUT || error == EDEADLK;
+                   const bool refused = error == EAGAIN || (may_wait && ends);
                    return refused ? Status() : locked;
                  });
   if (!alive() || !called.ok() || !granted) return;

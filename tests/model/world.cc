@@ -157,7 +157,8 @@ void World::check_locks(const Incarnation& by, const meta::CommitRequest& reques
       if (mine == nullptr) continue;
       for (const auto& [client, locks] : locks_[mine->ino]) {
         for (const meta::FileLock& lock : mine->locks) {
-          if (client == mine->client || meta::find_conflict(locks, lock, false) == nullptr)
+          if (lock.waiting || client == mine->client ||
+              meta::find_conflict(locks, lock, false) == nullptr)
             continue;
           return fail("clients " + std::to_string(client) + " and " + std::to_string(mine->client) +
                       " hold locks of inode " + std::to_string(mine->ino) +

@@ -110,6 +110,8 @@ TEST_CASE("locks: lists survive their binary form, damaged forms are refused", "
   set_range(&held, range(0, 9, false, UINT64_MAX));
   set_range(&held, range(100, kLastLockByte, true, 7));
   held[0].pid = 4711;
+  held.push_back(range(3, 5, true, 9));
+  held.back().waiting = true;
   const std::string encoded = encode_locks(held);
   std::vector<FileLock> decoded;
   REQUIRE(decode_locks(encoded, &decoded));
@@ -247,6 +249,111 @@ TEST_CASE("locks: of a file that is removed", "[meta][lock]") {
   CHECK(code(taken) == ESTALE);
   CHECK(f.volume.count(Table::kLocked) == 0);
   f.require_consistent();
+}
+
+TEST_CASE("locks: a circle of waits through several clients is found", "[meta][lock]") {
+  LockFixture f;
+  auto third = f.volume.open();
+  const std::array<TestClient*, 3> clients = {f.client.get(), f.other.get(), third.get()};
+  const std::array<Ino, 3> files = {f.ino, f.file(kRootIno, "g"), f.file(kRootIno, "h")};
+  // Each holds one file, as owner 7, and waits for the next one.
+  const FileLock lock = range(0, 9, true, 7);
+  auto note = [&](size_t i, FileLock waits) {
+    waits.waiting = true;
+    TestClient& by = *clients[i];
+    REQUIRE(code(note_waits(by.ctx, *by.meta, by.id(), files[(i + 1) % 3], {waits})) == 0);
+  };
+  auto circle = [&](size_t i) {
+    TestClient& by = *clients[i];
+    auto found = waits_for_itself(by.ctx, *by.meta, by.id(), files[(i + 1) % 3], lock);
+    REQUIRE(code(found) == 0);
+    return *found;
+  };
+  for (size_t i = 0; i < 3; ++i) {
+    TestClient& by = *clients[i];
+    auto taken = take_locks(by.ctx, *by.meta, by.id(), files[i], {lock}, lock);
+    REQUIRE(code(taken) == 0);
+    REQUIRE_FALSE(*taken);
+  }
+  note(0, lock);
+  CHECK_FALSE(circle(0));
+  note(1, lock);
+  CHECK_FALSE(circle(1));
+  SECTION("whoever is last finds it, and so may the others") {
+    note(2, lock);
+    for (size_t i = 0; i < 3; ++i) CHECK(circle(i));
+    f.require_consistent();
+  }
+  SECTION("not without the last wait being noted, even by who asks") { CHECK_FALSE(circle(2)); }
+  SECTION("a wait for what nobody holds leads nowhere") {
+    note(2, range(10, 19, true, 7));
+    CHECK_FALSE(circle(0));
+  }
+  SECTION("another owner of a client is no member") {
+    note(2, range(0, 9, true, 8));
+    CHECK_FALSE(circle(0));
+  }
+  SECTION("readers do not wait for each other") {
+    const FileLock shared = range(0, 9, false, 7);
+    TestClient& by = *clients[0];
+    REQUIRE(code(take_locks(by.ctx, *by.meta, by.id(), files[0], {shared}, shared)) == 0);
+    note(2, shared);
+    CHECK_FALSE(circle(0));
+  }
+  SECTION("a wait that ended is none") {
+    note(2, lock);
+    TestClient& by = *clients[1];
+    REQUIRE(code(note_waits(by.ctx, *by.meta, by.id(), files[2], {})) == 0);
+    CHECK_FALSE(circle(0));
+  }
+  SECTION("with a session goes what it waited for") {
+    note(2, lock);
+    std::vector<Mutation> mutations;
+    add_session_removal(clients[1]->id(), &mutations);
+    f.volume.commit(std::move(mutations));
+    CHECK_FALSE(circle(0));
+  }
+  SECTION("a session that is given up soon keeps nobody waiting for ever") {
+    note(2, lock);
+    f.volume.server.advance_ns(f.meta.format().session_expiry_ns + kSecond);
+    CHECK_FALSE(circle(0));
+  }
+  SECTION("what was never there at one time is no circle") {
+    note(2, lock);
+    // Between the look and the look at all of it the last one gives up.
+    int reads = 0;
+    clients[0]->store->on_read = [&](const ReadRequest& request) {
+      ++reads;
+      if (request.keys.size() == 9) {
+        clients[0]->store->on_read = nullptr;
+        TestClient& by = *clients[2];
+        REQUIRE(code(note_waits(by.ctx, *by.meta, by.id(), files[0], {})) == 0);
+      }
+      return Status();
+    };
+    CHECK_FALSE(circle(0));
+    CHECK(reads > 3);
+  }
+}
+
+TEST_CASE("locks: what is waited for excludes nobody and does not outlive the lock",
+          "[meta][lock]") {
+  LockFixture f;
+  FileLock waits = range(0, 9, true, 7);
+  waits.waiting = true;
+  TestClient& by = *f.client;
+  REQUIRE(code(note_waits(by.ctx, *by.meta, by.id(), f.ino, {waits})) == 0);
+  f.require_consistent();
+  CHECK_FALSE(f.take(*f.other, range(0, 9, true)));
+  // Beside what is held it stays until the list goes without it.
+  CHECK_FALSE(f.take(by, range(20, 29, true), {range(20, 29, true), waits}));
+  f.drop(by, {waits});
+  f.require_consistent();
+  CHECK_FALSE(f.take(*f.other, range(0, 99, true)));
+  f.drop(*f.other);
+  f.drop(by);
+  CHECK_FALSE(f.volume.has(lock_key(by.id(), f.ino)));
+  CHECK_FALSE(f.volume.has(locked_key(f.ino)));
 }
 
 TEST_CASE("locks: too many ranges are refused", "[meta][lock]") {

@@ -128,12 +128,19 @@ TEST_CASE("capabilities go with whatever changes the file", "[meta][xattr][capab
   f.require_consistent();
 }
 
-TEST_CASE("set-group-ID without group execution outlives a write", "[meta]") {
+TEST_CASE("set-group-ID without group execution outlives a member's write", "[meta]") {
   CHECK(mode_without(06755, 06000) == 0755);
   CHECK(mode_without(06745, 06000) == 02745);
   CHECK(mode_without(02666, 06000) == 02666);
   CHECK(mode_without(02676, 06000) == 0676);
   CHECK(mode_without(06777, 0) == 06777);
+  const Credentials root{0, 0, {}, 0}, member{5, 6, {7, 8}, 0};
+  CHECK(clear_mode_of(root, 9) == 0);
+  CHECK(clear_mode_of(member, 6) == 06000);
+  CHECK(clear_mode_of(member, 8) == 06000);
+  CHECK(mode_without(06745, clear_mode_of(member, 9)) == 0745);
+  CHECK(mode_without(06755, clear_mode_of(member, 9)) == 0755);
+  CHECK(mode_without(01666, clear_mode_of(member, 9)) == 01666);
   FlagsFixture f;
   auto other = f.volume.open();
   const Ino file = f.file(kRootIno, "f");

@@ -26,10 +26,8 @@
 
 namespace skerry::meta::internal {
 
-inline constexpr uint32_t kSetUserId = 04000;
 inline constexpr uint32_t kSetGroupId = 02000;
 inline constexpr uint32_t kSticky = 01000;
-inline constexpr uint32_t kGroupExecute = 010;
 
 enum class Source { kCacheOrStore, kStore };
 

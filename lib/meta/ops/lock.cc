@@ -132,7 +132,7 @@ Result<std::optional<LockHolder>> take_locks(const OpContext& ctx, Meta& meta, C
 Status drop_locks(const OpContext& ctx, Meta& meta, ClientId session, Ino ino,
                   const std::vector<FileLock>& held) {
   // With the last range the record of who holds something goes too, or others would ask for ever.
-  for (unsigned attempt = 0; held.empty() && attempt < kTidyAttempts; ++attempt) {
+  for (unsigned attempt = 0; !any_held(held) && attempt < kTidyAttempts; ++attempt) {
     SKERRY_TRY(ctx.check());
     SKERRY_ASSIGN(std::optional<LockedRecord> record, read_locked(ctx, meta, ino));
     if (!record) break;
@@ -150,6 +150,11 @@ Status drop_locks(const OpContext& ctx, Meta& meta, ClientId session, Ino ino,
     if (result.applied) return {};
   }
   // Others are busy with it: being listed there and holding nothing does no harm.
+  return note_waits(ctx, meta, session, ino, held);
+}
+
+Status note_waits(const OpContext& ctx, Meta& meta, ClientId session, Ino ino,
+                  const std::vector<FileLock>& held) {
   Change change(meta);
   put_held(session, ino, held, &change);
   SKERRY_TRY(commit_held(ctx, session, change));
@@ -166,7 +171,7 @@ Status settle_locks(const OpContext& ctx, Meta& meta, ClientId session, Ino ino,
     put_held(session, ino, held, &change);
     // It stays where it was, and gets a new version: a commit that is still on its way, its answer
     // long given up, expects another.
-    const auto self = held.empty() ? std::nullopt : std::optional<ClientId>(session);
+    const auto self = any_held(held) ? std::optional<ClientId>(session) : std::nullopt;
     change.put(next_locked(meta, ino, lockers, self));
     SKERRY_ASSIGN(CommitResult result, commit_held(ctx, session, change));
     if (result.applied) return {};

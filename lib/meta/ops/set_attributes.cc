@@ -1,3 +1,4 @@
+#include "meta/attribute_changes.h"
 #include "meta/ops/common.h"
 
 namespace skerry::meta {
@@ -76,20 +77,16 @@ Status check_change(const OpContext& ctx, Meta& meta, const Attributes& attr,
 
 /// The mode after: what chmod(2) and chown(2) make of the suid and sgid bits.
 uint32_t mode_after(const Credentials& who, const Attributes& attr, const SetAttributes& set) {
+  const auto outside = [&](uint32_t gid) { return !who.is_root() && !who.in_group(gid); };
   const uint32_t gid = set.gid.value_or(attr.gid);
-  const bool outsider = !who.is_root() && !who.in_group(gid);
   if (set.mode) {
     uint32_t mode = *set.mode & 07777;
-    if (outsider) mode &= ~internal::kSetGroupId;
+    if (outside(gid)) mode &= ~internal::kSetGroupId;
     return mode;
   }
-  uint32_t mode = attr.mode;
-  if ((set.uid || set.gid) && !attr.is_dir()) {
-    mode &= ~internal::kSetUserId;
-    // Without group execution the bit once meant mandatory locking, and stays for members.
-    if ((mode & internal::kGroupExecute) != 0 || outsider) mode &= ~internal::kSetGroupId;
-  }
-  return mode;
+  if ((!set.uid && !set.gid) || attr.is_dir()) return attr.mode;
+  const bool outsider = outside(gid) || outside(attr.gid);
+  return mode_without(attr.mode, outsider ? 06000 | kClearForOutsider : 06000);
 }
 
 Attributes attributes_after(const Credentials& who, const Attributes& attr,

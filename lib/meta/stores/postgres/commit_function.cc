@@ -281,9 +281,9 @@ std::string change_step() {
          ");\nv_mtime := greatest(v_mtime," + field(F::kMaxMtime) +
          ");\nv_ctime := greatest(v_ctime," + field(F::kMaxCtime) +
          ");\nv_atime := greatest(v_atime," + field(F::kMaxAtime) + ");\n";
-  // Set-group-ID without group execution stays: see mode_without().
+  // mode_without(): 8 is group execution, 4096 is kClearForOutsider.
   sql += "v_clear := " + field(F::kClearMode) +
-         ";\nIF v_mode & 8 = 0 THEN v_clear := v_clear & ~1024; END IF;\n"
+         ";\nIF v_mode & 8 = 0 AND v_clear & 4096 = 0 THEN v_clear := v_clear & ~1024; END IF;\n"
          "v_mode := v_mode & ~v_clear;\n";
   sql += "v_flags := (v_flags & ~" + field(F::kClearFlags) + ") | " + field(F::kSetFlags) +
          ";\nv_nlink := v_nlink + " + field(F::kAddNlink) + ";\nIF NOT " + bit(kKeepsVersion) +
