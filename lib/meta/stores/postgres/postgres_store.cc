@@ -266,8 +266,9 @@ void PostgresStore::Engine::trim_requests(const OpContext& ctx) {
 }
 
 Result<Answer> PostgresStore::Engine::read(const OpContext& ctx, const std::vector<Call>& calls) {
-  constexpr unsigned kAttempts = 3;  // a server that was restarted has closed every connection
+  constexpr unsigned kAttempts = 10;  // a server that was restarted has closed every connection
   for (unsigned attempt = 1;; ++attempt) {
+    if (attempt > 1) pause(attempt);
     SKERRY_ASSIGN(Pool::Lease connection, pool.borrow(ctx));
     Result<Answer> answer = connection->run(ctx, calls);
     if (answer.ok() && !answer->error) return answer;
