@@ -134,12 +134,13 @@ class Postgres:
         self.start()
 
     def run(self, *statements, database="postgres", user="postgres"):
-        """The rows of the last one, as text."""
+        """The rows of the last one, as text. Waits for no standby."""
         command = [self.bin / "psql", "-qXAt", "-h", self.folder, "-p", str(self.port), "-U", user,
                    "-d", database, "-v", "ON_ERROR_STOP=1"]
         for statement in statements:
             command += ["-c", statement]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60,
+                              env=os.environ | {"PGOPTIONS": "-c synchronous_commit=local"})
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
@@ -184,7 +185,7 @@ class Toxiproxy:
         return Network(self, port)
 
     def stop(self):
-        self.process.terminate()
+        self.process.kill()
         self.process.wait(timeout=20)
 
 

@@ -2,7 +2,6 @@
 server fail; and lies in them are found."""
 
 import signal
-import threading
 import time
 
 import pytest
@@ -22,16 +21,16 @@ def expect_linearizable(found, calls=1000):
 
 
 def test_sqlite(volume_on_sqlite, tmp_path):
-    expect_linearizable(History(tmp_path / "logs", volume_on_sqlite, 3, world_ms=150).finish())
+    expect_linearizable(History(tmp_path / "logs", volume_on_sqlite, 2, world_ms=150).finish())
 
 
 def test_postgres(volume, tmp_path):
-    expect_linearizable(History(tmp_path / "logs", volume.url, 8).finish())
+    expect_linearizable(History(tmp_path / "logs", volume.url, 6).finish())
 
 
 def test_connections_are_lost(volume, network, tmp_path):
     """Cut now and then, in the middle of answers too."""
-    history = History(tmp_path / "logs", volume.through(network), 8)
+    history = History(tmp_path / "logs", volume.through(network), 6)
     while history.running():
         time.sleep(0.35)
         network.cut()
@@ -45,9 +44,9 @@ def test_connections_are_lost(volume, network, tmp_path):
 
 
 def test_server_is_restarted(volume, server, tmp_path):
-    history = History(tmp_path / "logs", volume.url, 9)
+    history = History(tmp_path / "logs", volume.url, 6)
     for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        time.sleep(2.2)
+        time.sleep(1.5)
         server.restart(signum)
     expect_linearizable(history.finish())
 
@@ -55,5 +54,6 @@ def test_server_is_restarted(volume, server, tmp_path):
 @pytest.mark.parametrize("plant", ["lost-create", "lost-unlink", "lost-rename", "lost-append",
                                    "doubled-append", "stale-stat", "lock-of-another"])
 def test_a_lie_is_found(volume_on_sqlite, tmp_path, plant):
-    found = History(tmp_path / "logs", volume_on_sqlite, 1, plant=plant, clients=4, world_ms=150).finish()
+    found = History(tmp_path / "logs", volume_on_sqlite, 1, plant=plant, clients=4,
+                    world_ms=150).finish()
     assert found["illegal"] != [], found
