@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
@@ -46,6 +47,8 @@ struct Options {
   uint64_t worlds = 0;  // not 0: looks at what the first so many worlds hold, and does nothing else
   std::string plant;    // a lie to write now and then, which the checker must find
 };
+
+volatile sig_atomic_t stopped = 0;  // by SIGTERM: as when the time is over
 
 int64_t now_ns() {
   timespec time{};
@@ -154,7 +157,7 @@ class Client {
   }
 
   void run() {
-    while (now_ns() < options_.end_ns && log_.ok()) {
+    while (stopped == 0 && now_ns() < options_.end_ns && log_.ok()) {
       if (now_ns() < options_.begin_ns) {
         usleep(1000);
         continue;
@@ -621,6 +624,7 @@ Options parse(int count, char** words) {
 
 int main(int count, char** words) {
   const Options options = parse(count, words);
+  signal(SIGTERM, [](int) { stopped = 1; });
   Log log(options.log, options.client);
   if (!log.ok()) {
     perror(options.log.c_str());

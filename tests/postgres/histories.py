@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 import subprocess
 import time
 
@@ -23,7 +24,7 @@ class History:
         self.folder, self.world_ms, self.seconds = folder, world_ms, seconds
         self.url, self.timeout_ms = url, timeout_ms
         folder.mkdir(parents=True, exist_ok=True)
-        begin = time.monotonic_ns() + 300_000_000  # when all of them have opened the volume
+        begin = self.begin_ns = time.monotonic_ns() + 300_000_000  # when all of them have opened the volume
         self.end_ns = begin + int(seconds * 1e9)
         self.clients = [
             self.start(client, urls[client % len(urls)] if urls else url, seed * 1000 + client,
@@ -37,6 +38,13 @@ class History:
             ["setpriv", "--pdeathsig=KILL", CLIENT, f"url={url}", f"client={client}",
              f"seed={seed}", f"log={self.log(client)}", f"timeout_ms={self.timeout_ms}", *options],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    def stop(self):
+        """Before their time is over."""
+        self.end_ns = min(self.end_ns, time.monotonic_ns())
+        self.seconds = (self.end_ns - self.begin_ns) / 1e9
+        for client in self.clients:
+            client.send_signal(signal.SIGTERM)
 
     def log(self, client):
         return self.folder / f"client{client}.log"

@@ -51,10 +51,10 @@ def wait_until(holds, timeout=30, what="it"):
         time.sleep(0.02)
 
 
-def as_server(command):
+def as_server(command, signal_at_end="QUIT"):
     """The server refuses to run as root. It is told when this process dies."""
     who = ["--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-    return ["setpriv", *who, "--pdeathsig=QUIT", *map(str, command)]
+    return ["setpriv", *who, f"--pdeathsig={signal_at_end}", *map(str, command)]
 
 
 def own(path):

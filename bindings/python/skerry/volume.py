@@ -37,6 +37,7 @@ def format(url: StrPath, storage: Optional[str] = None, **options: Any) -> None:
 def _without_secrets(url: StrPath) -> str:
     """The URL as an error may show it."""
     text = re.sub(r"(?<=://)([^/?#@:]*):[^/?#]*@", r"\1@", os.fsdecode(url))
+    text = re.sub(r":[^/?#@:]*@", "@", text)  # where the slashes were forgotten
     return re.sub(r"(?<=password=)[^&]*", "...", text)
 
 
