@@ -59,6 +59,7 @@ bool format_requires_read_only(const VolumeFormat& format);
 
 class MetadataCache;  // ops/../metadata_cache.h: dentries and attributes, see there
 class AclCache;
+class SessionWatch;
 
 struct MetaOptions {
   bool read_only = false;
@@ -86,6 +87,7 @@ class Meta {
   Random& random() { return random_; }
   MetadataCache& cache() { return *cache_; }
   AclCache& acls() { return *acls_; }
+  SessionWatch& session_watch() { return *session_watch_; }
   const VolumeFormat& format() const { return format_; }
   const MetaOptions& options() const { return options_; }
   ClientId client() const { return client_.load(std::memory_order_acquire); }
@@ -149,6 +151,7 @@ class Meta {
   Random& random_;
   std::unique_ptr<MetadataCache> cache_;
   std::unique_ptr<AclCache> acls_;
+  std::unique_ptr<SessionWatch> session_watch_;
   std::atomic<ClientId> client_{0};
   std::atomic<ObjectId> first_object_{0};
   std::atomic<uint64_t> epoch_{0};

@@ -169,7 +169,9 @@ Status Connection::connect(const OpContext& ctx, std::vector<Host> hosts) {
     }
     OpContext step = ctx;
     const bool others = passed_over + 1 < hosts.size();
-    if (others) step.deadline_ns = std::min(ctx.deadline_ns, host_since + patience);
+    if (others || info_.connect_timeout_s > 0) {
+      step.deadline_ns = std::min(ctx.deadline_ns, host_since + patience);
+    }
     Status waited = wait(step, next == PGRES_POLLING_READING, next == PGRES_POLLING_WRITING);
     if (waited.ok()) continue;
     if (others && ctx.check().ok()) {
