@@ -132,6 +132,7 @@ class Cluster:
                     wait_until(node.is_primary, 60, "the first primary")
             self.wait_until_whole()
         except BaseException:
+            self.explain()
             self.end()
             raise
 
@@ -140,6 +141,11 @@ class Cluster:
         return (f"postgres://postgres@{hosts}/postgres?schema={schema}&sslmode=disable"
                 "&target_session_attrs=read-write")
 
+    def explain(self):
+        """What each of the servers said last."""
+        for log in [*self.folder.glob("*/log"), self.folder / "etcd.log"]:
+            print(log, *log.read_text(errors="replace").splitlines()[-40:], sep="\n")
+
     def primary(self, timeout=60):
         def find():
             return next((node for node in self.nodes if node.is_primary()), None)
@@ -147,13 +153,24 @@ class Cluster:
         return wait_until(find, timeout, "a primary")
 
     def wait_until_whole(self, timeout=90):
-        """The others follow the primary, and one of them confirms its commits."""
+        """The others follow the primary, one of them confirms its commits, and Patroni has noted
+        which: without that note it makes none of them the primary."""
         def whole():
-            return self.primary().run(
-                "SELECT count(*) FILTER (WHERE state='streaming')=2 AND "
-                "bool_or(sync_state='sync') FROM pg_stat_replication") == "t"
+            primary = self.primary()
+            following = primary.run(
+                "SELECT string_agg(application_name, ' ') FROM pg_stat_replication "
+                "WHERE sync_state='sync' HAVING (SELECT count(*)=2 FROM pg_stat_replication "
+                "WHERE state='streaming')")
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{primary.rest}/cluster",
+                                            timeout=5) as answer:
+                    members = json.loads(answer.read())["members"]
+            except OSError:
+                return False
+            noted = [m["name"] for m in members if m["role"] == "sync_standby"]
+            return bool(following) and noted == following.split()
 
-        wait_until(whole, timeout, f"two standbys; see the logs in {self.folder}")
+        wait_until(whole, timeout, "two standbys")
 
     def switch_over(self):
         old = self.primary()

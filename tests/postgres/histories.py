@@ -2,11 +2,12 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import time
 
-from servers import BUILD, CACHE, go_program
+from servers import BUILD, go_program, with_clock
 
 CLIENT = BUILD / "tests" / "postgres" / "skerry_history_client"
 
@@ -17,27 +18,29 @@ def checker():
 
 
 class History:
-    """Clients at work on a volume from now on."""
+    """Clients at work on a volume from now on. `clocks`: by how much their wall clocks are wrong."""
 
     def __init__(self, folder, url, seconds, clients=8, seed=1, world_ms=500, timeout_ms=10_000,
-                 plant="", urls=None):
+                 plant="", clocks=None):
         self.folder, self.world_ms, self.seconds = folder, world_ms, seconds
         self.url, self.timeout_ms = url, timeout_ms
         folder.mkdir(parents=True, exist_ok=True)
         begin = self.begin_ns = time.monotonic_ns() + 300_000_000  # when all of them have opened the volume
         self.end_ns = begin + int(seconds * 1e9)
         self.clients = [
-            self.start(client, urls[client % len(urls)] if urls else url, seed * 1000 + client,
-                       f"begin_ns={begin}", f"end_ns={self.end_ns}", f"world_ms={world_ms}",
-                       *([f"plant={plant}"] if plant and client == 0 else []))
+            self.start(client, url, seed * 1000 + client, f"begin_ns={begin}",
+                       f"end_ns={self.end_ns}", f"world_ms={world_ms}",
+                       *([f"plant={plant}"] if plant and client == 0 else []),
+                       clock=clocks[client % len(clocks)] if clocks else None)
             for client in range(clients)
         ]
 
-    def start(self, client, url, seed, *options):
+    def start(self, client, url, seed, *options, clock=None):
         return subprocess.Popen(
             ["setpriv", "--pdeathsig=KILL", CLIENT, f"url={url}", f"client={client}",
              f"seed={seed}", f"log={self.log(client)}", f"timeout_ms={self.timeout_ms}", *options],
-            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            env=os.environ | (with_clock(clock) if clock else {}))
 
     def stop(self):
         """Before their time is over."""

@@ -62,6 +62,15 @@ def own(path):
         shutil.chown(path, "postgres", "postgres")
 
 
+def with_clock(offset=None, file=None):
+    """The environment of a program whose wall clock is wrong by `offset` ("+400d"), or by what
+    `file` says at the moment."""
+    library = next(pathlib.Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    said = {"FAKETIME": offset} if offset else {"FAKETIME_TIMESTAMP_FILE": str(file)}
+    return {"LD_PRELOAD": str(library), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1", **said}
+
+
 def go_program(name, source, *arguments):
     """Compiles `source` (a folder of this project, or module@version) once."""
     folder = CACHE / name
@@ -74,9 +83,9 @@ def go_program(name, source, *arguments):
 
 
 class Postgres:
-    """One server. `data`: its folder; made here unless it exists."""
+    """One server. `data`: its folder; `environment`: of the server, beside this process's."""
 
-    def __init__(self, folder, wrapper=(), environment=None, data=None, **settings):
+    def __init__(self, folder, environment=None, data=None, **settings):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
@@ -84,8 +93,7 @@ class Postgres:
         self.bin = newest("*/bin/postgres").parent
         self.data = pathlib.Path(data or self.folder / "data")
         self.port = free_port()
-        self.wrapper = list(map(str, wrapper))
-        self.environment = os.environ | (environment or {})
+        self.environment = [f"{key}={value}" for key, value in (environment or {}).items()]
         self.process = None
         subprocess.run(as_server([self.bin / "initdb", "-D", self.data, "-U", "postgres", "-A",
                                   "trust", "-E", "UTF8", "--no-locale", "--no-sync"]),
@@ -106,18 +114,24 @@ class Postgres:
         self.start()
 
     def start(self):
-        log = open(self.folder / "log", "ab")
-        self.process = subprocess.Popen(
-            self.wrapper + as_server([self.bin / "postgres", "-D", self.data]),
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-            env=self.environment, start_new_session=True)
-        wait_until(self.answers, what=f"PostgreSQL in {self.folder}")
+        self.spawn()
+
+        def started():
+            # What is left of the server before may hold its memory for a moment.
+            if self.process.poll() is not None:
+                self.spawn()
+            return self.answers()
+
+        wait_until(started, what=f"PostgreSQL in {self.folder}")
+
+    def spawn(self):
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                as_server(["env", *self.environment, self.bin / "postgres", "-D", self.data]),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+                start_new_session=True)
 
     def answers(self):
-        if self.process.poll() is not None:
-            # What is left of the server before holds its memory for a moment.
-            self.start()
-            return True
         return subprocess.run([self.bin / "pg_isready", "-qh", self.folder, "-p", str(self.port)],
                               stdout=subprocess.DEVNULL).returncode == 0
 

@@ -45,6 +45,9 @@ def under_load(cluster, folder, name, times, strike):
             took.append(time.monotonic() - began)
             cluster.wait_until_whole()
         load.wait_for(20)
+    except BaseException:
+        cluster.explain()
+        raise
     finally:
         history.stop()
     load.finish()

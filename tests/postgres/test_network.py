@@ -2,10 +2,12 @@
 afterwards, once."""
 
 import errno
+import fcntl
 import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -13,7 +15,7 @@ import pytest
 
 import skerry
 from load import SLACK, Load
-from servers import Postgres, wait_until
+from servers import ROOT, Postgres, wait_until, with_clock
 
 
 def test_connections_are_cut_again_and_again(volume, network):
@@ -316,4 +318,78 @@ def test_the_logs_disk_is_full(session_folder, small_disk, tmp_path):
         volume.mkdir("/there is space")
         found = {int(name[:5]) for name in volume.listdir("/") if name[:5].isdigit()}
         assert made <= found <= made | maybe
+    server.stop()
+
+
+HOLDER = """
+import sys, skerry, fcntl
+volume = skerry.Volume(sys.argv[1])
+file = volume.open(sys.argv[2], "ab", 0)
+file.flock(fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.readline()
+file.write(b"still here")
+file.fsync()
+file.close()
+volume.close()
+print("written", flush=True)
+"""
+
+
+class Holder:
+    """A process that holds the lock of a file, until it is told to write to it and to go."""
+
+    def __init__(self, url, path):
+        self.process = subprocess.Popen([sys.executable, "-c", HOLDER, url, path], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        env=os.environ | {"PYTHONPATH": str(ROOT / "bindings" / "python")})
+        assert self.process.stdout.readline() == "locked\n"
+
+    def go(self):
+        out, _ = self.process.communicate("\n", timeout=60)
+        assert (out, self.process.returncode) == ("written\n", 0)
+
+
+def test_the_servers_clock_jumps(session_folder, tmp_path):
+    """An hour forward, and two back: who lives keeps its session and its locks, and who is dead
+    loses them when its session's time is over."""
+    clock = session_folder / "clock"
+
+    def jump(seconds):
+        (session_folder / "next").write_text(f"{seconds:+}\n")
+        (session_folder / "next").chmod(0o644)
+        (session_folder / "next").rename(clock)
+
+    jump(0)
+    server = Postgres(session_folder / "jumping", environment=with_clock(file=clock))
+    url = server.url("v")
+    skerry.format(url, storage=f"file://{tmp_path}/data", session_expiry="5s")
+    with skerry.Volume(url) as volume:
+        for name in ("/held", "/left"):
+            volume.write_bytes(name, b"")
+        holder, dead = Holder(url, "/held"), Holder(url, "/left")
+
+        def is_held(path):
+            with volume.open(path, "r+b", 0) as file:
+                try:
+                    file.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return False
+                except BlockingIOError:
+                    return True
+
+        now = int(server.run("SELECT extract(epoch FROM clock_timestamp())::bigint")[0])
+        jump(3600)
+        wait_until(lambda: int(server.run(
+            "SELECT extract(epoch FROM clock_timestamp())::bigint")[0]) >= now + 3600)
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            assert is_held("/held") and is_held("/left")
+            time.sleep(0.2)
+        dead.process.kill()
+        dead.process.communicate()
+        jump(-3600)
+        wait_until(lambda: not is_held("/left"), 30, "the dead one's lock")
+        assert is_held("/held")
+        holder.go()
+        assert volume.read_bytes("/held") == b"still here"
     server.stop()
