@@ -17,8 +17,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cinttypes>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -164,7 +164,7 @@ class Client {
       }
       const int64_t world = (now_ns() - options_.begin_ns) / (options_.world_ms * kMillisecond);
       if (world != world_ && !enter(world)) continue;
-      if (held_.file != nullptr && below(8) == 0) let_go();
+      if (held_.file != nullptr && below(16) == 0) let_go();
       if (below(10) < 7) {
         by_path();
       } else {
@@ -202,7 +202,9 @@ class Client {
   }
 
   /// True now and then, where the option says so: the caller then writes what did not happen.
-  bool lies(const char* what) { return options_.plant == what && ++lies_ % 4 == 0; }
+  bool lies(const char* what, uint64_t one_in = 4) {
+    return options_.plant == what && ++lies_ % one_in == 0;
+  }
 
   bool enter(int64_t world) {
     for (const char* kind : {"p", "i"}) {
@@ -252,7 +254,7 @@ class Client {
     } else if (dice < 92) {
       list(below(2) == 0 ? "" : directory_place().name);
     } else if (held_.file == nullptr) {
-      lock({"", below(2) == 0 ? "a" : "b"});
+      lock({"", "a"});
     }
   }
 
@@ -438,7 +440,7 @@ class Client {
     uint64_t ino = 0;
     skerry_file* file = open(place, O_RDWR, &ino);
     if (file == nullptr) return;
-    const bool exclusive = below(2) == 0;
+    const bool exclusive = below(4) != 0;
     Held held{file, ino, world_name_, "", below(2) == 0};
     held.owner = client_owner();
     if (!held.record) held.owner += "h" + std::to_string(++handles_);
@@ -457,7 +459,7 @@ class Client {
               ? skerry_setlk(file, context(), &range, 0)
               : skerry_flock(file, context(),
                              (exclusive ? SKERRY_LOCK_EX : SKERRY_LOCK_SH) | SKERRY_LOCK_NB);
-      return told == -EAGAIN && lies("lock-of-another") ? 0 : told;
+      return told == -EAGAIN && lies("lock-of-another", 1) ? 0 : told;
     });
     if (taken == 0) {
       held_ = held;

