@@ -148,13 +148,14 @@ class Postgres:
         self.start()
 
     def run(self, *statements, database="postgres", user="postgres"):
-        """The rows of the last one, as text. Waits for no standby."""
+        """The rows of the last one, as text. Waits for no standby, and has all the time."""
         command = [self.bin / "psql", "-qXAt", "-h", self.folder, "-p", str(self.port), "-U", user,
                    "-d", database, "-v", "ON_ERROR_STOP=1"]
         for statement in statements:
             command += ["-c", statement]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60,
-                              env=os.environ | {"PGOPTIONS": "-c synchronous_commit=local"})
+                              env=os.environ | {"PGOPTIONS": "-c synchronous_commit=local -c "
+                                                "idle_session_timeout=0 -c statement_timeout=0"})
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 

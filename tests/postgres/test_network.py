@@ -199,13 +199,13 @@ def test_statement_timeout(server, volume):
 
 
 def test_idle_session_timeout(server, volume):
-    server.run("ALTER DATABASE postgres SET idle_session_timeout = '50ms'")
+    server.run("ALTER DATABASE postgres SET idle_session_timeout = '300ms'")
     try:
         with skerry.Volume(volume.url) as opened:
-            for number in range(20):
+            for number in range(9):
                 opened.mkdir(f"/{number}")
-                time.sleep(0.04 + 0.002 * number)
-            assert len(opened.listdir("/")) == 20
+                time.sleep(0.26 + 0.01 * number)
+            assert len(opened.listdir("/")) == 9
     finally:
         server.run("ALTER DATABASE postgres RESET idle_session_timeout")
 
