@@ -55,8 +55,8 @@ def test_server_is_restarted(volume, server, tmp_path):
 
 
 @pytest.mark.parametrize("plant", ["lost-create", "lost-unlink", "lost-rename", "lost-append",
-                                   "doubled-append", "stale-stat", "lock-of-another"])
+                                   "doubled-append", "stale-stat", "lost-lock"])
 def test_a_lie_is_found(volume_on_sqlite, tmp_path, plant):
     found = History(tmp_path / "logs", volume_on_sqlite, 1, plant=plant, clients=4,
-                    world_ms=150).finish()
+                    world_ms=50).finish()
     assert found["illegal"] != [], found
