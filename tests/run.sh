@@ -5,6 +5,7 @@
 #   tests/run.sh fast    everything but the sanitizers
 #   tests/run.sh unit    the fast inner loop: unit and conformance tests only
 #   tests/run.sh asan | tsan | model | fault | capi | python | cli | fuse | lint    one part
+#   tests/run.sh history | network | failover    one part, of those with PostgreSQL servers that fail
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-all}
@@ -13,8 +14,9 @@ start=$SECONDS
 failed=()
 
 case "$part" in
-  all | fast | unit | asan | tsan | model | fault | capi | python | cli | fuse | lint) ;;
-  *) sed -n '2,8p' "$0" >&2; exit 2 ;;
+  all | fast | unit | asan | tsan | model | fault | capi | python | cli | fuse | lint | \
+    history | network | failover) ;;
+  *) sed -n '2,9p' "$0" >&2; exit 2 ;;
 esac
 
 step() { printf '== %s (%ds)\n' "$1" $((SECONDS - start)); }
@@ -50,7 +52,7 @@ ctest_in() { # ctest_in <directory> <label regex>: the summary, and all that a f
 tests/install.sh test
 
 case "$part" in
-  all | fast | unit | model | fault | capi | python | cli | fuse)
+  all | fast | unit | model | fault | capi | python | cli | fuse | history | network | failover)
     step "build"
     build build -DSKERRY_WERROR=ON -DSKERRY_BENCHMARKS=ON ;;
 esac
@@ -66,6 +68,13 @@ if wants capi; then check "C ABI" ctest_in build '^capi$'; fi
 if wants cli; then check "command line" python3 -m pytest -q -p no:cacheprovider tests/cli; fi
 if wants fuse; then check "FUSE mount" python3 -m pytest -q -p no:cacheprovider tests/fuse; fi
 if wants python; then check "Python" python3 -m pytest -q -p no:cacheprovider tests/python; fi
+
+postgres() { # postgres <names of tests/postgres/test_*.py...>
+  python3 -m pytest -q -p no:cacheprovider "${@/#/tests/postgres/test_}"
+}
+if wants history; then check "histories" postgres history.py; fi
+if wants network; then check "failing networks" postgres network.py bad_input.py; fi
+if wants failover; then check "failover" postgres failover.py; fi
 
 clang=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_C_COMPILER=clang)
 if wants_sanitizer asan; then

@@ -12,11 +12,23 @@
 namespace skerry::capi {
 namespace {
 
+/// Of what is meant to be a URL of a server, with a slip in its scheme perhaps: without the
+/// password and without parameters.
+std::string without_password(std::string_view url) {
+  const size_t at = url.rfind('@');
+  if (at == std::string_view::npos) return std::string(url);
+  const size_t slashes = url.find("//");
+  const size_t user = slashes < at ? slashes + 2 : 0;
+  const size_t colon = url.find(':', user);
+  std::string shown(url.substr(0, std::min(colon, at)));
+  return shown += url.substr(at, url.find('?', at) - at);
+}
+
 /// The path of "<scheme>:///path".
 Result<std::string> path_of(std::string_view url, std::string_view scheme, const char* example) {
   const size_t colon = url.find("://");
   if (colon == std::string_view::npos || colon == 0) {
-    return Error(EINVAL, "\"" + without_secrets(url) + "\" is not a URL; write " + example);
+    return Error(EINVAL, "\"" + without_password(url) + "\" is not a URL; write " + example);
   }
   if (url.substr(0, colon) != scheme) {
     return Error(ENOTSUP, "the scheme \"" + std::string(url.substr(0, colon)) +
@@ -100,16 +112,9 @@ Result<std::string> default_storage(std::string_view metadata_url) {
 }
 
 std::string without_secrets(std::string_view metadata_url) {
-  if (is_postgres(metadata_url)) {
-    return meta::PostgresStore::without_secrets(std::string(metadata_url));
-  }
-  // Perhaps only its scheme is mistyped.
-  const bool may_hold_one = metadata_url.find('@') != std::string_view::npos ||
-                            metadata_url.find("password") != std::string_view::npos;
-  const bool is_path =
-      metadata_url.starts_with("sqlite:///") || metadata_url.starts_with("file:///");
-  if (is_path || !may_hold_one) return std::string(metadata_url);
-  return std::string(metadata_url.substr(0, metadata_url.find(':'))) + ":...";
+  const bool path = metadata_url.starts_with("sqlite:///") || metadata_url.starts_with("file:///");
+  if (!path && !is_postgres(metadata_url)) return without_password(metadata_url);
+  return meta::PostgresStore::without_secrets(std::string(metadata_url));
 }
 
 }  // namespace skerry::capi

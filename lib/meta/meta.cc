@@ -5,6 +5,7 @@
 #include "meta/acl_cache.h"
 #include "meta/metadata_cache.h"
 #include "meta/session.h"
+#include "meta/session_watch.h"
 
 namespace skerry::meta {
 
@@ -53,7 +54,8 @@ Meta::Meta(std::shared_ptr<Store> store, VolumeFormat format, MetaOptions option
       clock_(clock),
       random_(random),
       cache_(std::make_unique<MetadataCache>(options_.cache_entries, random)),
-      acls_(std::make_unique<AclCache>()) {}
+      acls_(std::make_unique<AclCache>()),
+      session_watch_(std::make_unique<SessionWatch>()) {}
 
 Meta::~Meta() {
   if (!exact_) store_->tell_changes(nullptr);

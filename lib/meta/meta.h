@@ -60,6 +60,7 @@ Result<VolumeFormat> read_format(const OpContext& ctx, Store& store);
 bool format_requires_read_only(const VolumeFormat& format);
 
 class AclCache;
+class SessionWatch;
 
 struct MetaOptions {
   bool read_only = false;
@@ -104,6 +105,7 @@ class Meta : private ChangeSink {
   Random& random() { return random_; }
   MetadataCache& cache() { return *cache_; }
   AclCache& acls() { return *acls_; }
+  SessionWatch& session_watch() { return *session_watch_; }
   const VolumeFormat& format() const { return format_; }
   const MetaOptions& options() const { return options_; }
   ClientId client() const { return client_.load(std::memory_order_acquire); }
@@ -230,6 +232,7 @@ class Meta : private ChangeSink {
   Random& random_;
   std::unique_ptr<MetadataCache> cache_;
   std::unique_ptr<AclCache> acls_;
+  std::unique_ptr<SessionWatch> session_watch_;
   std::atomic<ClientId> client_{0};
   std::atomic<ObjectId> first_object_{0};
   std::atomic<uint64_t> epoch_{0};

@@ -33,6 +33,7 @@
 #include "meta/metadata_cache.h"
 #include "meta/ops.h"
 #include "meta/session.h"
+#include "meta/session_watch.h"
 #include "meta/table_scan.h"
 
 namespace skerry::meta {
@@ -178,12 +179,15 @@ Status Reclaim::take_lease() {
 Status Reclaim::look_at_clients() {
   std::vector<ClientId> stale;
   min_seen_ = UINT64_MAX;
+  const TimeNs began = meta_.clock().monotonic_ns();
   RecordStream<ClientRecord> clients(ctx_, store_, whole_table(Table::kClient));
   for (;;) {
     SKERRY_ASSIGN(ClientRecord * client, clients.peek());
     if (client == nullptr) break;
-    const TimeNs oldest = clients.server_time_ns() - meta_.format().session_expiry_ns;
-    if (client->id != self_ && client->heartbeat_ns < oldest) {
+    if (client->id != self_ &&
+        meta_.session_watch().is_stale(*client, clients.server_time_ns(),
+                                       meta_.format().session_expiry_ns, began,
+                                       meta_.clock().monotonic_ns())) {
       stale.push_back(client->id);
     } else {
       live_.insert(client->id);
@@ -194,6 +198,9 @@ Status Reclaim::look_at_clients() {
   if (!live_.contains(self_)) {
     return Error(ESTALE, "this client's session was removed; it cannot reclaim");
   }
+  std::unordered_set<ClientId> seen = live_;
+  seen.insert(stale.begin(), stale.end());
+  meta_.session_watch().keep_only(seen);
   for (size_t i = 0; i < stale.size() && result_.elected; i += kSessionsPerCommit) {
     const size_t count = std::min(kSessionsPerCommit, stale.size() - i);
     SKERRY_TRY(remove_sessions(std::span(stale).subspan(i, count)));

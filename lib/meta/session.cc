@@ -38,6 +38,7 @@
 
 #include "meta/metadata_cache.h"
 #include "meta/ops.h"
+#include "meta/session_watch.h"
 #include "meta/table_scan.h"
 
 namespace skerry::meta {
@@ -165,12 +166,16 @@ void tidy_locked_files(const OpContext& ctx, Meta& meta, const std::vector<Ino>&
 // lease is wanted for it. A reclaimer that has counted this client's publication only waits for
 // more than it has to.
 Result<bool> remove_stale_session(const OpContext& ctx, Meta& meta, ClientId client) {
+  const TimeNs began = meta.clock().monotonic_ns();
   ReadRequest request;
   request.keys.push_back(client_key(client));
   SKERRY_ASSIGN(ReadResult read, meta.store().read(ctx, request));
   if (!read.records[0]) return true;
   SKERRY_ASSIGN(ClientRecord record, take_record<ClientRecord>(std::move(*read.records[0])));
-  if (record.heartbeat_ns >= read.server_time_ns - meta.format().session_expiry_ns) return false;
+  if (!meta.session_watch().is_stale(record, read.server_time_ns, meta.format().session_expiry_ns,
+                                     began, meta.clock().monotonic_ns())) {
+    return false;
+  }
   SKERRY_ASSIGN(std::vector<Ino> files, locked_by(ctx, meta, client, kTidiedFiles));
   std::vector<Mutation> mutations;
   add_session_removal(client, &mutations);

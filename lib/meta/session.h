@@ -7,8 +7,9 @@
 // orphans. What is tagged e may be deleted once every live client has published e + 2 and no pin
 // holds it: one epoch because a client may publish while the removal commits, one because the tag
 // may be read before the epoch moved. Time is the store's, never a client's: a client is stale when
-// its heartbeat is older than the expiry by the store's clock, is then removed together with its
-// pins and locks, and its later commits are refused (ESTALE).
+// its heartbeat is older than the expiry by the store's clock (and has been seen to stand still:
+// session_watch.h), is then removed together with its pins and locks, and its later commits are
+// refused (ESTALE).
 //
 // What the data layer owes for this (its side of the argument in session.cc):
 //   1. Opening. An opener enters an EpochGuard, looks the file up, calls note_open() and only then
@@ -51,7 +52,8 @@ Status heartbeat(const OpContext& ctx, Meta& meta);
 /// on, whatever their inode's record says (reclaim may have begun to take it apart).
 Status reopen_session(const OpContext& ctx, Meta& meta);
 /// Removes the session of `client` with its pins and locks if it has expired, as reclaim would: for
-/// whoever waits for a lock it holds. True if there is no such session any more.
+/// whoever waits for a lock it holds, and asks every second or so (see session_watch.h). True if
+/// there is no such session any more.
 Result<bool> remove_stale_session(const OpContext& ctx, Meta& meta, ClientId client);
 /// The records that a session's removal takes with it, beside the client's own.
 void add_session_removal(ClientId client, std::vector<Mutation>* mutations);

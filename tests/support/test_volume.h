@@ -11,6 +11,7 @@
 
 #include "base/crc32c.h"
 #include "meta/session.h"
+#include "meta/session_watch.h"
 #include "meta/stores/memory/memory_store.h"
 #include "support/fake_clock.h"
 
@@ -88,6 +89,21 @@ class TestVolume {
     REQUIRE(meta.ok());
     client->meta = std::move(meta).value();
     return client;
+  }
+
+  /// `by` has looked at the others' heartbeats for long enough to believe the server's clock.
+  void watch(TestClient& by) {
+    ReadRequest request;
+    request.ranges.push_back({Table::kClient, 0});
+    auto result = admin.read(ctx, request);
+    REQUIRE(result.ok());
+    const TimeNs now = by.clock.monotonic_ns();
+    for (const Record& record : result->pages[0].records) {
+      CHECK_FALSE(by.meta->session_watch().is_stale(std::get<ClientRecord>(record),
+                                                    result->server_time_ns,
+                                                    format.session_expiry_ns, now, now));
+    }
+    by.clock.advance_ns(format.session_expiry_ns / 2);
   }
 
   void commit(std::vector<Mutation> mutations) {

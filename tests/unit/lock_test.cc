@@ -212,6 +212,7 @@ TEST_CASE("locks: go with the session, however it ends", "[meta][lock]") {
     f.client->beat();
     CHECK(f.take(*f.client, range(0, 9, true)));
     f.volume.server.advance_ns(2 * kSecond);
+    f.client->clock.advance_ns(30 * kSecond);
     f.client->beat();
     CHECK_FALSE(f.take(*f.client, range(0, 9, true)));
     CHECK_FALSE(f.volume.has(client_key(f.other->id())));
@@ -222,6 +223,7 @@ TEST_CASE("locks: go with the session, however it ends", "[meta][lock]") {
   }
   SECTION("expired, and removed by reclaim") {
     CHECK_FALSE(f.take(*f.other, range(0, 9, false)));
+    f.volume.watch(*f.client);
     f.volume.server.advance_ns(61 * kSecond);
     f.client->beat();
     TestObjects objects;

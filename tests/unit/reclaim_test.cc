@@ -84,6 +84,7 @@ TEST_CASE("reclaim: nothing goes while one live client has not published", "[met
   CHECK(volume.count(Table::kOrphan) == 1);
   CHECK(volume.epoch() <= epoch + 1);
   volume.server.advance_ns(61 * kSecond);  // and once it counts as gone, all goes
+  reclaimer->clock.advance_ns(61 * kSecond);
   const ReclaimResult done = reclaim_rounds({reclaimer.get()}, objects, 10);
   CHECK(done.stale_sessions == 1);
   CHECK(objects.present.empty());

@@ -185,6 +185,7 @@ TEST_CASE(
   CHECK(reclaim(*ahead, objects).stale_sessions == 0);
 
   volume.server.advance_ns(2 * kSecond);
+  ahead->clock.advance_ns(30 * kSecond);
   auto list = sessions(behind->ctx, *behind->meta);
   REQUIRE(list.ok());
   REQUIRE(list->size() == 3);
@@ -200,12 +201,69 @@ TEST_CASE(
   behind->beat();
 }
 
+TEST_CASE("sessions: a server's clock set forward ends no live session", "[meta][session]") {
+  TestVolume volume;
+  TestObjects objects;
+  auto watcher = volume.open();
+  auto live = volume.open();
+  auto dead = volume.open();
+  reclaim(*watcher, objects);
+  volume.server.jump_ns(kHour);
+  CHECK(reclaim(*watcher, objects).stale_sessions == 0);
+  CHECK(volume.has(client_key(dead->id())));  // it may be live, for all that can be seen
+  for (int i = 0; i < 7; ++i) {
+    volume.server.advance_ns(5 * kSecond);
+    watcher->clock.advance_ns(5 * kSecond);
+    live->beat();
+    watcher->beat();
+    reclaim(*watcher, objects);
+  }
+  CHECK(volume.has(client_key(live->id())));
+  CHECK_FALSE(volume.has(client_key(dead->id())));
+}
+
+TEST_CASE("sessions: a server's clock set back lets no dead session live on", "[meta][session]") {
+  TestVolume volume;
+  TestObjects objects;
+  auto watcher = volume.open();
+  auto live = volume.open();
+  auto dead = volume.open();
+  reclaim(*watcher, objects);
+  volume.server.jump_ns(-kHour);
+  for (int i = 0; i < 13; ++i) {
+    live->beat();
+    watcher->beat();
+    CHECK(reclaim(*watcher, objects).stale_sessions == (i == 12 ? 1 : 0));
+    volume.server.advance_ns(5 * kSecond);
+    watcher->clock.advance_ns(5 * kSecond);
+  }
+  CHECK(volume.has(client_key(live->id())));
+  CHECK_FALSE(volume.has(client_key(dead->id())));
+}
+
+TEST_CASE("sessions: a watcher that was stopped between its look and its decision ends none",
+          "[meta][session]") {
+  TestVolume volume;
+  auto watcher = volume.open();
+  auto live = volume.open();
+  volume.watch(*watcher);
+  bool stopped = false;
+  watcher->store->on_read = [&](const ReadRequest&) -> Status {
+    if (!std::exchange(stopped, true)) watcher->clock.advance_ns(kHour);
+    return {};
+  };
+  auto removed = remove_stale_session(watcher->ctx, *watcher->meta, live->id());
+  REQUIRE(removed.ok());
+  CHECK_FALSE(*removed);
+}
+
 TEST_CASE("sessions: usage of a removed client is kept exactly", "[meta][session][pain-15]") {
   TestVolume volume;
   auto live = volume.open();
   auto dead = volume.open();
   const ClientId gone = dead->id();
   volume.commit({AddUsage{0, 0, -500, -3}, AddUsage{0, gone, 500, 3}});
+  volume.watch(*live);
   volume.server.advance_ns(100 * kSecond);
   live->beat();
 

@@ -17,6 +17,7 @@ from ._handle import Handle
 def without_secrets(url: StrPath) -> str:
     """The URL as an error may show it."""
     text = re.sub(r"(?<=://)([^/?#@:]*):[^/?#]*@", r"\1@", os.fsdecode(url))
+    text = re.sub(r":[^/?#@:]*@", "@", text)  # where the slashes were forgotten
     return re.sub(r"(?<=password=)[^&]*", "...", text)
 
 

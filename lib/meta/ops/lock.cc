@@ -5,6 +5,7 @@
 #include "meta/lock_list.h"
 #include "meta/ops/common.h"
 #include "meta/session.h"
+#include "meta/session_watch.h"
 
 namespace skerry::meta {
 
@@ -48,13 +49,16 @@ Result<Lockers> look_at_lockers(const OpContext& ctx, Meta& meta, ClientId self,
     request.keys.push_back(lock_key(client, ino));
   }
   if (request.keys.empty()) return lockers;
+  const TimeNs began = meta.clock().monotonic_ns();
   SKERRY_ASSIGN(ReadResult read, meta.store().read(ctx, request));
   for (size_t i = 0; i < read.records.size(); i += 2) {
     if (!read.records[i] || !read.records[i + 1]) continue;
     Lockers::Other other;
     other.client = std::get<ClientRecord>(std::move(*read.records[i]));
     other.locks = std::get<LockRecord>(std::move(*read.records[i + 1])).locks;
-    other.stale = other.client.heartbeat_ns < read.server_time_ns - meta.format().session_expiry_ns;
+    other.stale = meta.session_watch().is_stale(other.client, read.server_time_ns,
+                                                meta.format().session_expiry_ns, began,
+                                                meta.clock().monotonic_ns());
     lockers.others.push_back(std::move(other));
   }
   return lockers;

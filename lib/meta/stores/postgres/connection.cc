@@ -9,6 +9,8 @@
 #include <array>
 #include <utility>
 
+#include "meta/stores/postgres/refusal.h"
+
 namespace skerry::meta::postgres {
 
 namespace {
@@ -17,19 +19,23 @@ constexpr TimeNs kMillisecond = 1'000'000;
 // A cancellation that nothing signals is looked for so often.
 constexpr TimeNs kSliceNs = 20 * kMillisecond;
 // How long the answer to a cancelled call is waited for before the connection is given up.
-constexpr TimeNs kGraceNs = 2'000 * kMillisecond;
+constexpr TimeNs kGraceNs = 1'000 * kMillisecond;
+// One of several hosts that says nothing for so long is passed over.
+constexpr TimeNs kSilentHostNs = 3'000 * kMillisecond;
 constexpr int kOldestServer = 120000;
 
 // Sent once a connection. All statements are look-ups by key, so plans are made once and never from
 // statistics that say a table is small because it was when the volume was new. A fsync must be one
 // though the database's default be otherwise. And a server notices within seconds that a client is
-// gone that holds locks.
+// gone that holds locks. Warnings are wanted: see Connection::run().
 constexpr char kSession[] =
-    "SELECT set_config('plan_cache_mode','force_generic_plan',false),"
+    "SELECT pg_catalog.pg_backend_pid()||' '||"
+    "extract(epoch FROM pg_catalog.pg_postmaster_start_time()),"
+    "set_config('plan_cache_mode','force_generic_plan',false),"
     "set_config('enable_seqscan','off',false),set_config('enable_bitmapscan','off',false),"
     "set_config('enable_sort','off',false),set_config('jit','off',false),"
     "set_config('default_transaction_isolation','read committed',false),"
-    "set_config('client_min_messages','error',false),"
+    "set_config('client_min_messages','warning',false),"
     "set_config('idle_in_transaction_session_timeout','60000',false),"
     "(SELECT set_config('synchronous_commit','on',false) "
     "WHERE current_setting('synchronous_commit')='off'),"
@@ -40,10 +46,6 @@ std::string first_line(const char* text) {
   std::string line = text == nullptr ? "" : text;
   line.resize(std::min(line.find('\n'), line.size()));
   return line;
-}
-
-bool contains(const std::string& text, const char* part) {
-  return text.find(part) != std::string::npos;
 }
 
 std::string field(const PGresult* result, int code) {
@@ -85,8 +87,8 @@ Error error_of(const ServerError& error, const std::string& shown) {
 }
 
 Result<std::unique_ptr<Connection>> Connection::open(const OpContext& ctx, const ConnInfo& info) {
-  std::unique_ptr<Connection> opened(new Connection(info.shown));
-  SKERRY_TRY(opened->connect(ctx, info.uri));
+  std::unique_ptr<Connection> opened(new Connection(info));
+  SKERRY_TRY(opened->connect(ctx, info.hosts));
   SKERRY_TRY(opened->prepare_session(ctx));
   return opened;
 }
@@ -95,21 +97,93 @@ Connection::~Connection() {
   if (connection_ != nullptr) PQfinish(connection_);
 }
 
-Status Connection::connect(const OpContext& ctx, const std::string& uri) {
-  SKERRY_TRY(ctx.check());
-  const std::array<const char*, 3> keywords = {"dbname", "fallback_application_name", nullptr};
-  const std::array<const char*, 3> values = {uri.c_str(), "skerry", nullptr};
+/// Begins to connect. A server that vanishes without a word (its machine lost power, the network
+/// drops everything) is given up after some seconds, unless the URL says otherwise.
+Status Connection::start(const std::vector<Host>& hosts) {
+  std::string host, address, port;
+  for (size_t i = 0; i < hosts.size(); ++i) {
+    const char* comma = i == 0 ? "" : ",";
+    host += comma + hosts[i].host;
+    address += comma + hosts[i].address;
+    port += comma + hosts[i].port;
+  }
+  std::vector<const char*> keywords, values;
+  auto set = [&](const char* keyword, const char* value) {
+    keywords.push_back(keyword);
+    values.push_back(value);
+  };
+  set("tcp_user_timeout", "10000");
+  set("keepalives_idle", "10");
+  set("keepalives_interval", "5");
+  set("keepalives_count", "3");
+  set("dbname", info_.uri.c_str());
+  // In another order than in the URL, or one of them. Empty is not said, to libpq.
+  auto said = [](const std::string& list) {
+    return list.find_first_not_of(',') == std::string::npos ? "" : list.c_str();
+  };
+  set("host", said(host));
+  set("hostaddr", said(address));
+  set("port", said(port));
+  set("fallback_application_name", "skerry");
+  set(nullptr, nullptr);
   connection_ = PQconnectStartParams(keywords.data(), values.data(), 1);
   if (connection_ == nullptr) return Error(ENOMEM, shown_ + ": out of memory");
-  if (PQstatus(connection_) == CONNECTION_BAD) return refusal();
   // By default libpq prints what the server remarks.
-  PQsetNoticeReceiver(
-      connection_, [](void*, const PGresult*) {}, nullptr);
+  PQsetNoticeReceiver(connection_, &Connection::take_notice, this);
+  if (PQstatus(connection_) == CONNECTION_BAD) return refused();
+  return {};
+}
+
+Error Connection::refused() const {
+  return refusal(shown_, PQerrorMessage(connection_), PQconnectionNeedsPassword(connection_) != 0);
+}
+
+/// Which of `hosts` is being tried.
+size_t Connection::current(const std::vector<Host>& hosts) const {
+  const std::string host = PQhost(connection_), port = PQport(connection_);
+  for (size_t i = 0; i < hosts.size(); ++i) {
+    const std::string& name = hosts[i].host.empty() ? hosts[i].address : hosts[i].host;
+    if ((name == host || name.empty()) && (hosts[i].port == port || hosts[i].port.empty())) {
+      return i;
+    }
+  }
+  return 0;
+}
+
+Status Connection::connect(const OpContext& ctx, std::vector<Host> hosts) {
+  SKERRY_TRY(ctx.check());
+  SKERRY_TRY(start(hosts));
+  // libpq itself bounds the time for a host only where it blocks.
+  const TimeNs patience =
+      info_.connect_timeout_s > 0 ? info_.connect_timeout_s * 1'000 * kMillisecond : kSilentHostNs;
+  size_t passed_over = 0;
+  size_t host = 0;
+  TimeNs host_since = ctx.clock->monotonic_ns();
   for (PostgresPollingStatusType next = PGRES_POLLING_WRITING; next != PGRES_POLLING_OK;
        next = PQconnectPoll(connection_)) {
-    if (next == PGRES_POLLING_FAILED) return refusal();
-    Status waited = wait(ctx, next == PGRES_POLLING_READING, next == PGRES_POLLING_WRITING);
+    if (next == PGRES_POLLING_FAILED) return refused();
+    const TimeNs now = ctx.clock->monotonic_ns();
+    if (const size_t at = current(hosts); at != host) {
+      host = at;
+      host_since = now;
+    }
+    OpContext step = ctx;
+    const bool others = passed_over + 1 < hosts.size();
+    if (others || info_.connect_timeout_s > 0) {
+      step.deadline_ns = std::min(ctx.deadline_ns, host_since + patience);
+    }
+    Status waited = wait(step, next == PGRES_POLLING_READING, next == PGRES_POLLING_WRITING);
     if (waited.ok()) continue;
+    if (others && ctx.check().ok()) {
+      ++passed_over;
+      std::rotate(hosts.begin(), hosts.begin() + static_cast<std::ptrdiff_t>(host) + 1,
+                  hosts.end());
+      PQfinish(std::exchange(connection_, nullptr));
+      SKERRY_TRY(start(hosts));
+      host = 0;
+      host_since = ctx.clock->monotonic_ns();
+      continue;
+    }
     return Error(waited.error().code(), shown_ +
                                             ": no connection in time; check that the server "
                                             "can be reached from this machine")
@@ -122,34 +196,16 @@ Status Connection::connect(const OpContext& ctx, const std::string& uri) {
   return {};
 }
 
-/// Why there is no connection. libpq tells it in words only, and not always in English.
-Error Connection::refusal() const {
-  const std::string said = first_line(PQerrorMessage(connection_));
-  const std::string text = "cannot connect to " + shown_ + ": " + said;
-  if (PQconnectionNeedsPassword(connection_) != 0) {
-    return Error(EACCES, text + "; give a password in the URL, in PGPASSWORD or in ~/.pgpass");
-  }
-  if (contains(said, "authentication failed") || contains(said, "no pg_hba.conf entry") ||
-      (contains(said, "role \"") && contains(said, "does not exist"))) {
-    return Error(EACCES, text +
-                             "; check the user and the password in the metadata URL, and what "
-                             "the server's pg_hba.conf lets in");
-  }
-  if (contains(said, "database \"") && contains(said, "does not exist")) {
-    return Error(ENOENT, text +
-                             "; create the database with createdb, or check its name in the "
-                             "metadata URL");
-  }
-  return Error(EIO, text +
-                        "; check host, port, user and database in the metadata URL, and that "
-                        "the server runs")
-      .set_retryable();
-}
-
 Status Connection::prepare_session(const OpContext& ctx) {
   SKERRY_ASSIGN(Answer answer, script(ctx, kSession));
   if (answer.error) return error_of(*answer.error, shown_);
+  server_ = PQgetvalue(answer.results.at(0).get(), 0, 0);
   return {};
+}
+
+void Connection::take_notice(void* self, const PGresult* notice) {
+  const std::string severity = field(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+  if (severity == "WARNING") static_cast<Connection*>(self)->warned_ = true;
 }
 
 Status Connection::wait(const OpContext& ctx, bool to_read, bool to_write) {
@@ -296,35 +352,57 @@ bool Connection::peer_answers() const {
   return info.tcpi_unacked == 0 && info.tcpi_state == TCP_ESTABLISHED;
 }
 
+/// Asks the server, through another connection, to stop what it does for this one. PQcancel() would
+/// block for as long as the network likes. True if the server has said that it will.
+bool Connection::cancel_statement(const OpContext& ctx) {
+  ConnInfo same = info_;
+  same.hosts = {{PQhost(connection_), "", PQport(connection_)}};
+  if (const char* address = PQhostaddr(connection_)) same.hosts[0].address = address;
+  std::unique_ptr<Connection> other(new Connection(same));
+  const size_t space = server_.find(' ');
+  if (space == std::string::npos || !other->connect(ctx, same.hosts).ok()) return false;
+  // The process is known by its number only to the server that was asked.
+  Result<Answer> asked = other->script(
+      ctx, "SELECT pg_catalog.pg_cancel_backend(" + server_.substr(0, space) +
+               ") WHERE extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text='" +
+               server_.substr(space + 1) + "'");
+  return asked.ok() && !asked->error && PQntuples(asked->results.at(0).get()) == 1;
+}
+
 /// The caller's time is over. The server is asked to stop, and its answer tells whether it did.
 Result<Answer> Connection::give_up(size_t calls, Error error) {
   cancelled_ = true;
-  if (peer_answers()) {
-    std::unique_ptr<PGcancel, decltype(&PQfreeCancel)> cancel(PQgetCancel(connection_),
-                                                              &PQfreeCancel);
-    std::array<char, 256> why{};
-    if (cancel != nullptr && PQcancel(cancel.get(), why.data(), why.size()) == 1) {
-      OpContext grace;
-      grace.clock = &system_clock();
-      grace.deadline_ns = grace.clock->monotonic_ns() + kGraceNs;
-      Result<Answer> answer = receive(grace, calls);
-      if (answer.ok() && (!answer->error || answer->error->sqlstate != "57014")) return answer;
-      if (answer.ok()) return error;  // it was stopped: nothing was applied
+  OpContext grace;
+  grace.clock = &system_clock();
+  grace.deadline_ns = grace.clock->monotonic_ns() + kGraceNs;
+  if (peer_answers() && cancel_statement(grace)) {
+    Result<Answer> answer = receive(grace, calls);
+    if (answer.ok() && answer->error && answer->error->sqlstate == "57014") {
+      return error;  // it was stopped: nothing was applied
     }
+    if (answer.ok() && !warned_) return answer;
   }
   broken_ = true;
   return std::move(error).set_maybe_applied();
 }
 
+/// A commit that waited for the server's standbys and was told to stop waiting succeeds with a
+/// warning: it is on one machine only, and not what was promised.
 Result<Answer> Connection::run(const OpContext& ctx, const std::vector<Call>& calls) {
   static const Statement kRollback{"skerry_rollback", "ROLLBACK"};
   SKERRY_TRY(ctx.check());
+  warned_ = false;
   Status sent = send(calls);
   if (!sent.ok()) return std::move(sent).error().set_maybe_applied();
   Result<Answer> answer = receive(ctx, calls.size());
   if (!answer.ok()) {
     if (broken_) return std::move(answer).error().set_maybe_applied();
     return give_up(calls.size(), std::move(answer).error());
+  }
+  if (warned_ && !answer->error) {
+    return Error(EIO, shown_ + ": the server did not wait until a standby has the commit")
+        .set_retryable()
+        .set_maybe_applied();
   }
   if (PQtransactionStatus(connection_) == PQTRANS_INERROR) {
     // Nothing depends on its answer: a connection that is still in a transaction is not used again.

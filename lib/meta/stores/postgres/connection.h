@@ -45,6 +45,8 @@ struct Answer {
 /// Used by one thread at a time.
 class Connection {
  public:
+  /// The URL's hosts are tried in their order; one that does not answer for a while comes last.
+  ///
   /// Errors: EACCES (the server does not let this user in), ENOENT (no such database), ENOTSUP (an
   /// old server), EIO and ETIMEDOUT (retryable).
   static Result<std::unique_ptr<Connection>> open(const OpContext& ctx, const ConnInfo& info);
@@ -76,9 +78,11 @@ class Connection {
   bool usable();
 
  private:
-  explicit Connection(std::string shown) : shown_(std::move(shown)) {}
-  Status connect(const OpContext& ctx, const std::string& uri);
-  Error refusal() const;
+  explicit Connection(const ConnInfo& info) : info_(info), shown_(info.shown) {}
+  Status connect(const OpContext& ctx, std::vector<Host> hosts);
+  Status start(const std::vector<Host>& hosts);
+  size_t current(const std::vector<Host>& hosts) const;
+  Error refused() const;
   Status prepare_session(const OpContext& ctx);
   Status wait(const OpContext& ctx, bool to_read, bool to_write);
   Status send(const std::vector<Call>& calls);
@@ -87,8 +91,13 @@ class Connection {
   Result<Answer> give_up(size_t calls, Error error);
   Error lost();
   bool peer_answers() const;
+  bool cancel_statement(const OpContext& ctx);
+  static void take_notice(void* self, const PGresult* notice);
 
-  std::string shown_;  // for messages
+  const ConnInfo info_;
+  const std::string& shown_;  // for messages
+  std::string server_;        // process, and since when the server runs: see cancel_statement()
+  bool warned_ = false;       // by the server, since the last run()
   PGconn* connection_ = nullptr;
   bool pipeline_ = false;
   bool broken_ = false;

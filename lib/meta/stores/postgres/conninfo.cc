@@ -2,6 +2,7 @@
 
 #include <libpq-fe.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -70,6 +71,30 @@ Status split_schema(std::string_view url, ConnInfo* info) {
   return {};
 }
 
+std::vector<std::string> split(const std::string& list) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0;;) {
+    const size_t comma = list.find(',', begin);
+    parts.push_back(list.substr(begin, comma - begin));
+    if (comma == std::string::npos) return parts;
+    begin = comma + 1;
+  }
+}
+
+/// libpq's lists: as many hosts, addresses or both; one port for all, or as many.
+std::vector<Host> hosts_of(const std::string& host, const std::string& address,
+                           const std::string& port) {
+  const std::vector<std::string> hosts = split(host), addresses = split(address),
+                                 ports = split(port);
+  std::vector<Host> out(std::max(hosts.size(), addresses.size()));
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (i < hosts.size()) out[i].host = hosts[i];
+    if (i < addresses.size()) out[i].address = addresses[i];
+    out[i].port = ports.size() == 1 ? ports[0] : i < ports.size() ? ports[i] : "";
+  }
+  return out;
+}
+
 struct FreeOptions {
   void operator()(PQconninfoOption* options) const { PQconninfoFree(options); }
 };
@@ -90,14 +115,18 @@ Result<ConnInfo> parse_url(std::string_view url) {
                  std::string("the metadata URL is not one that PostgreSQL understands; write ") +
                      kExample + ", with %XX for special characters in names and passwords");
   }
-  std::string host, port, database;
+  std::string host, address, port, database;
   for (const PQconninfoOption* o = options.get(); o->keyword != nullptr; ++o) {
     if (o->val == nullptr) continue;
     if (strcmp(o->keyword, "host") == 0) host = o->val;
-    if (strcmp(o->keyword, "port") == 0) port = ":" + std::string(o->val);
+    if (strcmp(o->keyword, "hostaddr") == 0) address = o->val;
+    if (strcmp(o->keyword, "port") == 0) port = o->val;
     if (strcmp(o->keyword, "dbname") == 0) database = o->val;
+    if (strcmp(o->keyword, "connect_timeout") == 0) info.connect_timeout_s = std::atoi(o->val);
   }
-  info.shown = "postgres://" + host + port + "/" + database + "?schema=" + info.schema;
+  info.shown = "postgres://" + host + (port.empty() ? "" : ":") + port + "/" + database +
+               "?schema=" + info.schema;
+  info.hosts = hosts_of(host, address, port);
   return info;
 }
 

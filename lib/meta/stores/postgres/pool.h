@@ -32,7 +32,9 @@ class Pool {
     std::unique_ptr<Connection> connection_;
   };
 
-  /// Waits while all are lent. Errors: ctx's, and Connection::open()'s. None is maybe_applied.
+  /// Waits while all are lent, and while none can be opened for a reason that passes: the server is
+  /// restarted, another is being made the primary, all its connections are taken. Errors: ctx's,
+  /// then with that reason in words, and Connection::open()'s. None is maybe_applied.
   Result<Lease> borrow(const OpContext& ctx);
 
   const ConnInfo& info() const { return info_; }
@@ -40,6 +42,8 @@ class Pool {
  private:
   friend class Lease;
   void give_back(std::unique_ptr<Connection> connection);
+  Result<std::unique_ptr<Connection>> open(const OpContext& ctx);
+  std::unique_ptr<Connection> wait_for_idle(const OpContext& ctx, TimeNs pause_ns);
 
   const ConnInfo info_;
   const unsigned most_;

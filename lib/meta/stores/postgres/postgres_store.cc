@@ -305,8 +305,9 @@ void PostgresStore::Engine::send_last(const std::vector<std::string>& payloads) 
 }
 
 Result<Answer> PostgresStore::Engine::read(const OpContext& ctx, const std::vector<Call>& calls) {
-  constexpr unsigned kAttempts = 3;  // a server that was restarted has closed every connection
+  constexpr unsigned kAttempts = 10;  // a server that was restarted has closed every connection
   for (unsigned attempt = 1;; ++attempt) {
+    if (attempt > 1) pause(attempt);
     Result<Answer> answer = run_read(ctx, calls);
     if (answer.ok() && !answer->error) return answer;
     if (answer.ok()) {
