@@ -1,5 +1,7 @@
-"""A fresh volume for every test, mounted once or twice; checked with fsck afterwards."""
+"""A fresh volume for every test, mounted once or twice; checked with fsck afterwards. On SQLite, or
+in the PostgreSQL server whose folder SKERRY_TEST_POSTGRES names."""
 
+import itertools
 import os
 import pathlib
 import shutil
@@ -29,13 +31,20 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "format(*options): how the test's volume is made")
 
 
+numbers = itertools.count()
+
+
 @pytest.fixture
 def url(request, tmp_path):
     volume = tmp_path / "volume"
     volume.mkdir()
     made = f"sqlite://{volume}/vol.db"
+    if server := os.environ.get("SKERRY_TEST_POSTGRES"):
+        schema = f"fuse_{os.getpid()}_{next(numbers)}"
+        made = f"postgres://postgres@/postgres?host={server}&schema={schema}"
     marker = request.node.get_closest_marker("format")
-    skerry("format", made, *(marker.args if marker else ()))
+    options = marker.args if marker else ()
+    skerry("format", made, "--storage", f"file://{volume}/vol.db.data", *options)
     return made
 
 

@@ -1,9 +1,11 @@
-"""A fresh volume for every test.
+"""A fresh volume for every test: on SQLite, or in the PostgreSQL server whose folder
+SKERRY_TEST_POSTGRES names.
 
 The package is taken from bindings/python and the library from SKERRY_LIBRARY (default:
 build/lib/libskerry.so).
 """
 
+import itertools
 import os
 import pathlib
 import sys
@@ -21,11 +23,17 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 import skerry  # noqa: E402
 
 
+numbers = itertools.count()
+
+
 @pytest.fixture
 def url(tmp_path):
     (tmp_path / "volume").mkdir()
     name = f"sqlite://{tmp_path}/volume/vol.db"
-    skerry.format(name)
+    if server := os.environ.get("SKERRY_TEST_POSTGRES"):
+        schema = f"python_{os.getpid()}_{next(numbers)}"
+        name = f"postgres://postgres@/postgres?host={server}&schema={schema}"
+    skerry.format(name, storage=f"file://{tmp_path}/volume/vol.db.data")
     return name
 
 
