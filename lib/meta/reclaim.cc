@@ -184,10 +184,13 @@ Status Reclaim::look_at_clients() {
   for (;;) {
     SKERRY_ASSIGN(ClientRecord * client, clients.peek());
     if (client == nullptr) break;
-    if (client->id != self_ &&
-        meta_.session_watch().is_stale(*client, clients.server_time_ns(),
-                                       meta_.format().session_expiry_ns, began,
-                                       meta_.clock().monotonic_ns())) {
+    const auto verdict = client->id == self_
+                             ? SessionWatch::Verdict::kLive
+                             : meta_.session_watch().judge(*client, clients.server_time_ns(),
+                                                           meta_.format().session_expiry_ns, began,
+                                                           meta_.clock().monotonic_ns());
+    if (verdict == SessionWatch::Verdict::kSuspected) result_.suspected_sessions += 1;
+    if (verdict == SessionWatch::Verdict::kStale) {
       stale.push_back(client->id);
     } else {
       live_.insert(client->id);

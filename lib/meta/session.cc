@@ -172,10 +172,10 @@ Result<bool> remove_stale_session(const OpContext& ctx, Meta& meta, ClientId cli
   SKERRY_ASSIGN(ReadResult read, meta.store().read(ctx, request));
   if (!read.records[0]) return true;
   SKERRY_ASSIGN(ClientRecord record, take_record<ClientRecord>(std::move(*read.records[0])));
-  if (!meta.session_watch().is_stale(record, read.server_time_ns, meta.format().session_expiry_ns,
-                                     began, meta.clock().monotonic_ns())) {
-    return false;
-  }
+  const auto verdict =
+      meta.session_watch().judge(record, read.server_time_ns, meta.format().session_expiry_ns,
+                                 began, meta.clock().monotonic_ns());
+  if (verdict != SessionWatch::Verdict::kStale) return false;
   SKERRY_ASSIGN(std::vector<Ino> files, locked_by(ctx, meta, client, kTidiedFiles));
   std::vector<Mutation> mutations;
   add_session_removal(client, &mutations);

@@ -64,10 +64,11 @@ inline constexpr uint32_t kTidiedFiles = 4096;  // of one session
 Result<std::vector<SessionInfo>> sessions(const OpContext& ctx, Meta& meta);
 
 struct ReclaimResult {
-  uint64_t stale_sessions = 0;  // removed
-  uint64_t inodes = 0;          // orphans deleted
-  uint64_t objects = 0;         // objects deleted
-  uint64_t pending_inodes = 0;  // left: young or pinned (counted up to a bound)
+  uint64_t stale_sessions = 0;      // removed
+  uint64_t suspected_sessions = 0;  // left: have to be watched for longer, see session_watch.h
+  uint64_t inodes = 0;              // orphans deleted
+  uint64_t objects = 0;             // objects deleted
+  uint64_t pending_inodes = 0;      // left: young or pinned (counted up to a bound)
   uint64_t pending_objects = 0;
   uint64_t failed_objects = 0;  // of those pending: `remove` failed for them, tried again next time
   bool elected = false;         // false: another client is the reclaimer just now

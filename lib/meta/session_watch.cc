@@ -2,14 +2,15 @@
 
 namespace skerry::meta {
 
-bool SessionWatch::is_stale(const ClientRecord& client, TimeNs server_time_ns, TimeNs expiry_ns,
-                            TimeNs began, TimeNs now) {
+SessionWatch::Verdict SessionWatch::judge(const ClientRecord& client, TimeNs server_time_ns,
+                                          TimeNs expiry_ns, TimeNs began, TimeNs now) {
   std::lock_guard lock(mutex_);
   Seen& seen = seen_.try_emplace(client.id, Seen{client.heartbeat_ns, now}).first->second;
   if (seen.heartbeat_ns != client.heartbeat_ns) seen = {client.heartbeat_ns, now};
   const TimeNs watched = began - seen.since;
-  if (watched >= expiry_ns) return true;
-  return client.heartbeat_ns < server_time_ns - expiry_ns && watched >= expiry_ns / 2;
+  if (watched >= expiry_ns) return Verdict::kStale;
+  if (client.heartbeat_ns >= server_time_ns - expiry_ns) return Verdict::kLive;
+  return watched >= watch_ns(expiry_ns) ? Verdict::kStale : Verdict::kSuspected;
 }
 
 void SessionWatch::keep_only(const std::unordered_set<ClientId>& clients) {

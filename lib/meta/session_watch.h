@@ -2,6 +2,7 @@
 // alone, since it may be set forward or back.
 #pragma once
 
+#include <algorithm>
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
@@ -13,7 +14,7 @@ namespace skerry::meta {
 /// What one client has seen of the heartbeats of others, with times of its own monotonic clock.
 /// A session is stale once
 ///   - its heartbeat is older than the expiry by the server's clock, and has not changed while this
-///     client watched for half of the expiry: where the clock was set forward, all others have sent
+///     client watched for some heartbeats: where the clock was set forward, all others have sent
 ///     another by then; or
 ///   - its heartbeat has not changed while this client watched for the whole expiry: where the
 ///   clock
@@ -21,9 +22,19 @@ namespace skerry::meta {
 /// Thread-safe.
 class SessionWatch {
  public:
+  enum class Verdict {
+    kLive,
+    kSuspected,  // expired by the server's clock, and not watched for long enough
+    kStale,
+  };
   /// `began`: before `client` and `server_time_ns` were read; `now`: after.
-  bool is_stale(const ClientRecord& client, TimeNs server_time_ns, TimeNs expiry_ns, TimeNs began,
+  Verdict judge(const ClientRecord& client, TimeNs server_time_ns, TimeNs expiry_ns, TimeNs began,
                 TimeNs now);
+  /// For how long a suspect is watched: at the default of a minute a quarter of it, and always more
+  /// than passes between two heartbeats.
+  static constexpr TimeNs watch_ns(TimeNs expiry_ns) {
+    return std::max(expiry_ns / 4, std::min<TimeNs>(expiry_ns / 2, 4'000'000'000));
+  }
   /// All others are gone from the volume.
   void keep_only(const std::unordered_set<ClientId>& clients);
 

@@ -10,6 +10,7 @@
 
 #include "data/block_format.h"
 #include "data/parallel.h"
+#include "meta/session_watch.h"
 #include "vfs/namespace.h"
 
 namespace skerry::vfs {
@@ -138,6 +139,20 @@ Status delete_leaked(const OpContext& ctx, Volume& volume, const std::vector<Lis
   return {};
 }
 
+/// Those who are expired by the server's clock are given the time of some heartbeats: see
+/// meta/session_watch.h. False where the caller has not so much time.
+Result<bool> watch_suspects(const OpContext& ctx, Volume& volume, const Progress& progress) {
+  constexpr TimeNs kSlice = 250'000'000;
+  TimeNs left = meta::SessionWatch::watch_ns(volume.format().session_expiry_ns);
+  if (ctx.deadline_ns - left < volume.clock().monotonic_ns()) return false;
+  for (; left > 0; left -= kSlice) {
+    volume.clock().sleep_ns(std::min(left, kSlice));
+    SKERRY_TRY(ctx.check());
+    SKERRY_TRY(proceed(progress, "wait for silent clients", 0, 0));
+  }
+  return true;
+}
+
 /// Until a few steps in a row find nothing that may be deleted now.
 Status reclaim_all(const OpContext& ctx, Volume& volume, GcResult* result,
                    const Progress& progress) {
@@ -145,6 +160,7 @@ Status reclaim_all(const OpContext& ctx, Volume& volume, GcResult* result,
     return volume.blocks().remove_objects(c, ids);
   };
   int idle = 0;
+  bool watched = false;
   for (int i = 0; i < kReclaimSteps && idle < kIdleReclaimSteps; i++) {
     SKERRY_TRY(meta::heartbeat(ctx, volume.meta()));
     SKERRY_ASSIGN(meta::ReclaimResult step, meta::reclaim_step(ctx, volume.meta(), remove));
@@ -153,6 +169,10 @@ Status reclaim_all(const OpContext& ctx, Volume& volume, GcResult* result,
     result->reclaimed_objects += step.objects;
     result->pending_objects = step.pending_objects;
     if (!step.elected) return {};  // another client reclaims just now
+    if (step.suspected_sessions > 0 && !std::exchange(watched, true)) {
+      SKERRY_ASSIGN(const bool waited, watch_suspects(ctx, volume, progress));
+      if (waited) continue;
+    }
     idle = step.inodes + step.objects == 0 ? idle + 1 : 0;
     SKERRY_TRY(proceed(progress, "reclaim", result->reclaimed_objects, 0));
   }

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <cstring>
@@ -36,9 +37,17 @@ uint64_t number_from(const char* variable, uint64_t otherwise) {
 class AheadClock final : public Clock {
  public:
   TimeNs now_ns() override { return system_clock().now_ns() + ahead_ns; }
-  TimeNs monotonic_ns() override { return system_clock().monotonic_ns(); }
-  void sleep_ns(TimeNs duration) override { system_clock().sleep_ns(duration); }
-  TimeNs ahead_ns = 0;
+  TimeNs monotonic_ns() override { return system_clock().monotonic_ns() + slept_ns_; }
+  /// What is long is not slept but over.
+  void sleep_ns(TimeNs duration) override {
+    if (duration < 100'000'000) return system_clock().sleep_ns(duration);
+    slept_ns_ += duration;
+    ahead_ns += duration;
+  }
+  std::atomic<TimeNs> ahead_ns = 0;
+
+ private:
+  std::atomic<TimeNs> slept_ns_ = 0;
 };
 
 /// A forked writer and the pipe it reports through.

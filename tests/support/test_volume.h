@@ -99,11 +99,11 @@ class TestVolume {
     REQUIRE(result.ok());
     const TimeNs now = by.clock.monotonic_ns();
     for (const Record& record : result->pages[0].records) {
-      CHECK_FALSE(by.meta->session_watch().is_stale(std::get<ClientRecord>(record),
-                                                    result->server_time_ns,
-                                                    format.session_expiry_ns, now, now));
+      CHECK(by.meta->session_watch().judge(std::get<ClientRecord>(record), result->server_time_ns,
+                                           format.session_expiry_ns, now,
+                                           now) == SessionWatch::Verdict::kLive);
     }
-    by.clock.advance_ns(format.session_expiry_ns / 2);
+    by.clock.advance_ns(SessionWatch::watch_ns(format.session_expiry_ns));
   }
 
   void commit(std::vector<Mutation> mutations) {

@@ -56,9 +56,10 @@ Result<Lockers> look_at_lockers(const OpContext& ctx, Meta& meta, ClientId self,
     Lockers::Other other;
     other.client = std::get<ClientRecord>(std::move(*read.records[i]));
     other.locks = std::get<LockRecord>(std::move(*read.records[i + 1])).locks;
-    other.stale = meta.session_watch().is_stale(other.client, read.server_time_ns,
-                                                meta.format().session_expiry_ns, began,
-                                                meta.clock().monotonic_ns());
+    const auto verdict = meta.session_watch().judge(other.client, read.server_time_ns,
+                                                    meta.format().session_expiry_ns, began,
+                                                    meta.clock().monotonic_ns());
+    other.stale = verdict == SessionWatch::Verdict::kStale;
     lockers.others.push_back(std::move(other));
   }
   return lockers;
