@@ -38,7 +38,10 @@ int format_volume(const std::string& url, const Options& options) {
   return skerry_format(url.c_str(), pointers(options).data());
 }
 
-int open_volume(const std::string& url, const Options& options, skerry_volume** volume) {
+// On PostgreSQL in the mode that promises what SQLite does.
+int open_volume(const std::string& url, const Options& given, skerry_volume** volume) {
+  Options options = given;
+  if (url.rfind("postgres", 0) == 0) options.insert(options.begin(), "consistency=strict");
   return skerry_volume_open(url.c_str(), pointers(options).data(), volume);
 }
 

@@ -32,7 +32,7 @@ class FarStore final : public meta::Store {
       : base_(std::move(database)), clock_(clock) {}
 
   std::string describe() const override { return "far memory:"; }
-  meta::StoreCapabilities capabilities() const override { return {1, true, false}; }
+  meta::StoreCapabilities capabilities() const override { return {1, 1, true, false}; }
   Result<meta::ReadResult> read(const OpContext& ctx, const meta::ReadRequest& request) override {
     ++trips;
     auto result = base_.read(ctx, request);
