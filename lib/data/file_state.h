@@ -57,13 +57,13 @@ struct OpenInode::State {
   uint64_t write_serial = 0;      // counts writes
   uint64_t committed_serial = 0;  // all writes up to it are committed or dropped
   uint64_t batch_serial = 0;
-  uint64_t told_serial = 0;  // of writes up to it somebody was told that they may be lost
-  meta::ClientId batch_session = 0;     // what it was bound to when its flush began; of the flusher
-  uint64_t doomed_serial = 0;           // writes up to it must not be committed any more
-  std::optional<Error> doom_error;      // why
-  TimeNs dirty_since_ns = 0;            // monotonic
-  bool unsynced = false;                // commits were made that may not survive power loss
-  std::optional<Error> store_error;     // of the last upload in the background
+  uint64_t told_serial = 0;          // of writes up to it somebody was told that they may be lost
+  meta::ClientId batch_session = 0;  // what it was bound to when its flush began; of the flusher
+  uint64_t doomed_serial = 0;        // writes up to it must not be committed any more
+  std::optional<Error> doom_error;   // why
+  TimeNs dirty_since_ns = 0;         // monotonic
+  bool unsynced = false;             // commits were made that may not survive power loss
+  std::optional<Error> store_error;  // of the last upload in the background
   std::vector<meta::ObjectId> surplus;  // stored, but nothing will refer to them
 
   std::atomic<uint64_t> drops{0};  // data dropped so many times
