@@ -137,7 +137,9 @@ TEST_CASE("permissions: writes take capabilities and set-id bits away", "[capi][
   const uint32_t groups[] = {7, 1000};
   member.groups = groups;
   member.group_count = 2;
-  for (const auto& [who, after] : {std::pair{&outsider, 0767u}, std::pair{&member, 02767u}}) {
+  for (const auto& expected : {std::pair{&outsider, 0767u}, std::pair{&member, 02767u}}) {
+    const skerry_context* const who = expected.first;
+    const uint32_t after = expected.second;
     give();
     OK(skerry_chmod(v, nullptr, "/f", 06767));
     with_file(who, [&](skerry_file* file) { CHECK(skerry_pwrite(file, who, "x", 1, 0) == 1); });

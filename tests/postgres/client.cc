@@ -628,8 +628,8 @@ int main(int count, char** words) {
     perror(options.log.c_str());
     return 1;
   }
-  // The sessions of slow clients must not expire; nor is anything read twice from memory.
-  const char* volume_options[] = {"cache_size=4M", nullptr};
+  // Every answer must be as of its call, and nothing is read twice from memory.
+  const char* volume_options[] = {"cache_size=4M", "consistency=strict", nullptr};
   skerry_volume* volume = nullptr;
   if (skerry_volume_open(options.url.c_str(), volume_options, &volume) != 0) {
     fprintf(stderr, "%s\n", skerry_last_error());

@@ -162,7 +162,7 @@ def test_all_connections_are_taken(session_folder, request, tmp_path):
     server = Postgres(session_folder / "few", max_connections=5, superuser_reserved_connections=0)
     url = server.url("v")
     skerry.format(url, storage=f"file://{tmp_path}/data")
-    with skerry.Volume(url, timeout="2s", background=0) as volume:
+    with skerry.Volume(url, timeout="2s", background=0, notify=0) as volume:
         volume.mkdir("/a")
         others = Idle(server, 4)
         # Many callers share the one connection that there is.
