@@ -137,7 +137,11 @@ TEST_CASE("fork: many threads of the child build it anew together", "[capi][fork
 }
 
 TEST_CASE("fork: what was not flushed stays the parent's", "[capi][fork]") {
+#if SKERRY_TEST_FORKS_WITH_THREADS
   TestVolume test;
+#else
+  TestVolume test({"background=0"});
+#endif
   Client& v = test.client;
   skerry_file* file = v.open("/f", O_RDWR | O_CREAT);
   OK(skerry_pwrite(file, nullptr, "unflushed", 9, 0));
