@@ -38,6 +38,12 @@ class Floor {
   virtual std::string describe() const = 0;
 };
 
+// What the engines share: the columns of table "entry" behind the name, and the time as they hold
+// it.
+inline constexpr char kEntryColumns[] =
+    "linked,ino,type,mode,uid,gid,nlink,flags,shards,rdev,length,atime,mtime,ctime,btime,version";
+int64_t floor_now_ns();
+
 // One for each engine.
 std::unique_ptr<Floor> make_sqlite_floor(const std::string& volume_url, std::string* why);
 std::unique_ptr<Floor> make_postgres_floor(const std::string& volume_url, std::string* why);

@@ -1,6 +1,5 @@
 // Each caller has a connection of its own and sends its statements in one pipeline.
 #include <libpq-fe.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -14,15 +13,6 @@
 
 namespace skerry::cli {
 namespace {
-
-constexpr char kAttributes[] =
-    "linked,ino,type,mode,uid,gid,nlink,flags,shards,rdev,length,atime,mtime,ctime,btime,version";
-
-int64_t now_ns() {
-  timespec t{};
-  clock_gettime(CLOCK_REALTIME, &t);
-  return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
-}
 
 // The URL without `schema=` and what else only Skerry knows.
 std::string plain_url(const std::string& url) {
@@ -47,7 +37,7 @@ constexpr unsigned kQueries = 8;
 
 std::array<std::string, kQueries> queries(const std::string& schema) {
   const std::string s = schema + ".";
-  const std::string attributes = kAttributes;
+  const std::string attributes = kEntryColumns;
   return {
       "INSERT INTO " + s + "entry(parent,name," + attributes +
           ") VALUES($1,$2,false,$3,1,420,0,0,1,0,0,0,0,$4,$4,$4,$4,1)",
@@ -118,7 +108,7 @@ class Caller final : public FloorCaller {
   }
 
   bool create(int64_t dir, const std::string& name, int64_t ino) override {
-    const int64_t now = now_ns();
+    const int64_t now = floor_now_ns();
     insert(dir, name, ino, now);
     count(dir, now, 1);
     use(1);
@@ -142,7 +132,7 @@ class Caller final : public FloorCaller {
     return true;
   }
   bool rename(int64_t dir, const std::string& from, const std::string& to, int64_t ino) override {
-    const int64_t now = now_ns();
+    const int64_t now = floor_now_ns();
     begin().number(dir).text(from).send(kRemove);
     insert(dir, to, ino, now);
     count(dir, now, 0);
@@ -150,7 +140,7 @@ class Caller final : public FloorCaller {
     return finish();
   }
   bool unlink(int64_t dir, const std::string& name, int64_t ino) override {
-    const int64_t now = now_ns();
+    const int64_t now = floor_now_ns();
     begin().number(dir).text(name).send(kRemove);
     begin().number(ino).number(now).send(kOrphan);
     count(dir, now, -1);

@@ -1,6 +1,5 @@
 // Callers share one connection, as SQLite is fastest: it has one writer at a time.
 #include <sqlite3.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -12,15 +11,6 @@
 
 namespace skerry::cli {
 namespace {
-
-constexpr char kAttributes[] =
-    "linked,ino,type,mode,uid,gid,nlink,flags,shards,rdev,length,atime,mtime,ctime,btime,version";
-
-int64_t now_ns() {
-  timespec t{};
-  clock_gettime(CLOCK_REALTIME, &t);
-  return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
-}
 
 class Prepared {
  public:
@@ -94,7 +84,11 @@ class SqliteFloor final : public Floor {
         Prepared(db_, "INSERT INTO dirstat(ino,shard,mtime,subdirs,entries) VALUES(?1,0,0,0,0)")
             .number(1, dir)
             .run() &&
-        engine_->insert.number(1, dir).bytes(2, name).number(3, dir).number(4, now_ns()).run();
+        engine_->insert.number(1, dir)
+            .bytes(2, name)
+            .number(3, dir)
+            .number(4, floor_now_ns())
+            .run();
     if (!ok) *why = sqlite3_errmsg(db_);
     return ok;
   }
@@ -111,12 +105,12 @@ class SqliteFloor final : public Floor {
     explicit Engine(sqlite3* db)
         : begin(db, "BEGIN IMMEDIATE"),
           commit(db, "COMMIT"),
-          insert(db, std::string("INSERT INTO entry(parent,name,") + kAttributes +
+          insert(db, std::string("INSERT INTO entry(parent,name,") + kEntryColumns +
                          ") VALUES(?1,?2,0,?3,1,420,0,0,1,0,0,0,0,?4,?4,?4,?4,1)"),
           remove(db, "DELETE FROM entry WHERE parent=?1 AND name=?2"),
-          select(db,
-                 std::string("SELECT ") + kAttributes + " FROM entry WHERE parent=?1 AND name=?2"),
-          page(db, std::string("SELECT name,") + kAttributes +
+          select(db, std::string("SELECT ") + kEntryColumns +
+                         " FROM entry WHERE parent=?1 AND name=?2"),
+          page(db, std::string("SELECT name,") + kEntryColumns +
                        " FROM entry WHERE parent=?1 AND name>?2 ORDER BY name LIMIT 1024"),
           dirstat(db,
                   "UPDATE dirstat SET mtime=max(mtime,?2),entries=entries+?3 WHERE ino=?1 AND "
@@ -137,7 +131,7 @@ class SqliteFloor final : public Floor {
     bool create(int64_t dir, const std::string& name, int64_t ino) override {
       std::lock_guard lock(floor_.mutex_);
       Engine& e = *floor_.engine_;
-      const int64_t now = now_ns();
+      const int64_t now = floor_now_ns();
       return said(e.begin.run() &&
                   e.insert.number(1, dir).bytes(2, name).number(3, ino).number(4, now).run() &&
                   count(e, dir, now, 1) && e.usage.number(1, 1).run() && e.commit.run());
@@ -167,7 +161,7 @@ class SqliteFloor final : public Floor {
     bool rename(int64_t dir, const std::string& from, const std::string& to, int64_t ino) override {
       std::lock_guard lock(floor_.mutex_);
       Engine& e = *floor_.engine_;
-      const int64_t now = now_ns();
+      const int64_t now = floor_now_ns();
       return said(e.begin.run() && e.remove.number(1, dir).bytes(2, from).run() &&
                   e.insert.number(1, dir).bytes(2, to).number(3, ino).number(4, now).run() &&
                   count(e, dir, now, 0) && e.commit.run());
@@ -175,7 +169,7 @@ class SqliteFloor final : public Floor {
     bool unlink(int64_t dir, const std::string& name, int64_t ino) override {
       std::lock_guard lock(floor_.mutex_);
       Engine& e = *floor_.engine_;
-      const int64_t now = now_ns();
+      const int64_t now = floor_now_ns();
       return said(e.begin.run() && e.remove.number(1, dir).bytes(2, name).run() &&
                   e.orphan.number(1, ino).number(2, now).run() && count(e, dir, now, -1) &&
                   e.usage.number(1, -1).run() && e.commit.run());
