@@ -110,6 +110,8 @@ struct OpenInode::State {
   bool holds_other_kind(bool append) const;
   /// `in_doubt`: a commit that refers to them may have been applied, so that gc must look.
   void drop_slices(const std::vector<std::shared_ptr<Slice>>& slices, bool in_doubt = false);
+  /// Nothing will refer to the slices of `data`, each dropped once however many segments show it.
+  void abandon(const DirtyData& data, bool in_doubt = false);
   void end_batch(OpenInode& inode);
   void drop_batch(OpenInode& inode, const Error& error);
   bool batch_is_doomed() const { return !batch.empty() && batch_serial <= doomed_serial; }

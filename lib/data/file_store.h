@@ -139,7 +139,6 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   OpContext bound_context(const OpContext& ctx) const;
   Status flush_batch(const OpContext& ctx, meta::Durability durability);
   Status settle_lost_answer(const OpContext& ctx, bool* committed);
-  void abandon_slices();
   Status commit_inline(const OpContext& ctx, const FileSnapshot& known,
                        meta::Durability durability);
   Status commit_extents(const OpContext& ctx, const FileSnapshot* known,

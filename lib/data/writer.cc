@@ -369,16 +369,19 @@ void OpenInode::State::end_batch(OpenInode& inode) {
   note_if_clean(inode);
 }
 
-void OpenInode::State::drop_batch(OpenInode& inode, const Error& error) {
+void OpenInode::State::abandon(const DirtyData& data, bool in_doubt) {
   std::vector<SlicePtr> slices;
-  for (const auto& [at, segment] : batch.segments()) {
-    Slice& slice = *segment.slice;
-    if (slice.abandoned) continue;
-    slice.abandoned = true;
+  for (const auto& [at, segment] : data.segments()) {
+    if (segment.slice->abandoned) continue;
+    segment.slice->abandoned = true;
     slices.push_back(segment.slice);
   }
-  const bool in_doubt = progress.lost.has_value();
   drop_slices(slices, in_doubt);
+}
+
+void OpenInode::State::drop_batch(OpenInode& inode, const Error& error) {
+  const bool in_doubt = progress.lost.has_value();
+  abandon(batch, in_doubt);
   if (progress.base != nullptr) drop_slices({progress.base}, in_doubt);
   drops.fetch_add(1, std::memory_order_release);
   drop_error = error;
@@ -403,13 +406,7 @@ void OpenInode::drop_uncommitted(const Error& error) {
   if (!state.batch.empty() && !state.flushing) state.drop_batch(*this, error);
   if (state.pending.empty()) return;
   state.pending.freeze_open();
-  std::vector<SlicePtr> slices;
-  for (const auto& [at, segment] : state.pending.segments()) {
-    if (segment.slice->abandoned) continue;
-    segment.slice->abandoned = true;
-    slices.push_back(segment.slice);
-  }
-  state.drop_slices(slices);
+  state.abandon(state.pending);
   state.pending.clear();
   state.drops.fetch_add(1, std::memory_order_release);
   state.drop_error = error;
@@ -529,7 +526,7 @@ Status OpenInode::commit_inline(const OpContext& ctx, const FileSnapshot& known,
   snapshot->chunks.clear();
   snapshot->count_bytes();
   std::unique_lock lock(state.mutex);
-  abandon_slices();
+  state.abandon(state.batch);  // it went into the metadata
   state.own_version = std::max(state.own_version, written->version);
   state.follow(written->version);
   if (state.current == nullptr || state.current->attr.version < written->version) {
@@ -689,16 +686,6 @@ Status OpenInode::commit_extents(const OpContext& ctx, const FileSnapshot* known
   return {};
 }
 
-/// The batch went into the metadata: its slices need no objects. Under the mutex.
-void OpenInode::abandon_slices() {
-  std::vector<SlicePtr> slices;
-  for (const auto& [at, segment] : state_->batch.segments()) {
-    segment.slice->abandoned = true;
-    slices.push_back(segment.slice);
-  }
-  state_->drop_slices(slices);
-}
-
 /// An earlier flush sent a commit and got no answer. Whether it was applied cannot be seen in the
 /// file, which others may have changed since: the store is asked, before anything else is sent.
 Status OpenInode::settle_lost_answer(const OpContext& ctx, bool* committed) {
@@ -715,7 +702,7 @@ Status OpenInode::settle_lost_answer(const OpContext& ctx, bool* committed) {
   *committed = true;
   state.invalidate_at(version);
   std::lock_guard lock(state.mutex);
-  if (progress.lost_inline) abandon_slices();
+  if (progress.lost_inline) state.abandon(state.batch);
   state.unsynced = true;
   state.end_batch(*this);
   return {};
