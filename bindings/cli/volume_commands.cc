@@ -201,14 +201,16 @@ int run_fsck(Invocation& self, bool check_data) {
                         {"orphans", result.orphans},
                         {"extents", result.extents},
                         {"checked_bytes", result.checked_bytes},
-                        {"problems", result.problems}});
+                        {"problems", result.problems},
+                        {"surplus_objects", result.surplus_objects}});
   } else if (self.verbose) {
     self.report.note(std::to_string(result.directories) + " directories, " +
                      std::to_string(result.files) + " files, " + std::to_string(result.symlinks) +
                      " symlinks, " + std::to_string(result.others) + " others, " +
                      std::to_string(result.extents) + " extents, " +
                      human_size(result.checked_bytes) + " checked, " +
-                     std::to_string(result.problems) + " problems");
+                     std::to_string(result.problems) + " problems, " +
+                     std::to_string(result.surplus_objects) + " objects for gc");
   }
   return result.problems > 0 || care.problems > 0 ? kExitFailure : self.status();
 }

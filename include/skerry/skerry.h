@@ -705,6 +705,9 @@ struct skerry_fsck_result {
   uint64_t directories, files, symlinks, others, orphans, extents;
   uint64_t checked_bytes;
   uint64_t problems;
+  /** Objects with references that nothing uses: a client died, or a write failed for good, between
+   * the commits of several files that share the object. No damage: skerry_gc() frees them. */
+  uint64_t surplus_objects;
 };
 /** Called on the caller's thread for each problem: a kind ("missing-object") and a sentence. */
 typedef void (*skerry_problem)(void* context, const char* kind, const char* detail);

@@ -95,6 +95,7 @@ int skerry_fsck(skerry_volume* volume, const skerry_context* context,
           result->extents = found.meta.extents;
           result->checked_bytes = found.checked_bytes;
           result->problems = found.problems;
+          result->surplus_objects = found.meta.surplus_objects;
         }
         return {};
       }));

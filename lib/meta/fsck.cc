@@ -553,6 +553,10 @@ Status Fsck::check_counts(ObjectId first, ObjectId last, const std::vector<Objec
   RecordStream<ObjectRecord> records(ctx_, store_, from(Table::kObject, first, last));
   auto compare = [&](ObjectId id, int64_t recorded, int64_t counted) {
     if (recorded == counted) return;
+    if (recorded > counted) {
+      result_.surplus_objects += 1;
+      return;
+    }
     report("references", object_text(id) + " is referred to by " + std::to_string(counted) +
                              " extents, recorded are " + std::to_string(recorded));
   };

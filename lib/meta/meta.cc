@@ -11,9 +11,11 @@ namespace skerry::meta {
 
 namespace {
 
-// A lost answer is asked for again with the same request id; about a second in all.
+// A lost answer is asked for again with the same request id: while the failure is one that passes,
+// until the call's deadline, else for about a second.
 constexpr unsigned kCommitAttempts = 10;
-constexpr TimeNs kFirstPauseNs = 2'000'000;
+constexpr TimeNs kFirstPauseNs = 2'000'000, kLongestPauseNs = 500'000'000;
+constexpr TimeNs kWithoutDeadlineNs = 60'000'000'000;
 
 uint64_t number_of(const std::optional<Record>& record) {
   return record ? std::get<VolumeRecord>(*record).number : 0;
@@ -23,20 +25,24 @@ uint64_t number_of(const std::optional<Record>& record) {
 /// request id. An error says maybe_applied() if any attempt may have been applied.
 Result<CommitResult> commit_with_retries(const OpContext& ctx, Store& store, Clock& clock,
                                          Random& random, const CommitRequest& request) {
+  const TimeNs end = std::min(ctx.deadline_ns, clock.monotonic_ns() + kWithoutDeadlineNs);
   TimeNs pause = kFirstPauseNs;
   bool maybe_applied = false;
   for (unsigned attempt = 1;; ++attempt) {
-    const bool last = attempt == kCommitAttempts;
     Result<CommitResult> result = store.commit(ctx, request);
     if (result.ok()) return result;
     Error& error = result.error();
     maybe_applied = maybe_applied || error.maybe_applied();
-    if (last || (!error.retryable() && !error.maybe_applied()) || !ctx.check().ok()) {
-      if (!maybe_applied) return result;
-      return std::move(error).set_maybe_applied();
+    const bool hopeful = error.retryable() || (error.maybe_applied() && attempt < kCommitAttempts);
+    const TimeNs left = end - clock.monotonic_ns();
+    const Status wanted = ctx.check();
+    if (!hopeful || left <= 0 || !wanted.ok()) {
+      Error last = wanted.ok() ? std::move(error) : Error(wanted.error().code(), error.message());
+      return std::move(last).set_maybe_applied(maybe_applied);
     }
-    clock.sleep_ns(pause / 2 + static_cast<TimeNs>(random.next() % static_cast<uint64_t>(pause)));
-    pause *= 2;
+    const auto jitter = static_cast<TimeNs>(random.next() % static_cast<uint64_t>(pause));
+    clock.sleep_ns(std::min(pause / 2 + jitter, left));
+    pause = std::min(2 * pause, kLongestPauseNs);
   }
 }
 

@@ -107,10 +107,12 @@ struct FsckResult {
   uint64_t directories = 0, files = 0, symlinks = 0, others = 0, orphans = 0, extents = 0;
   std::vector<FsckProblem> problems;  // bounded; `problem_count` counts all
   uint64_t problem_count = 0;
+  uint64_t surplus_objects = 0;  // with more references than extents: see repair_references()
 };
 /// Streams over all tables: every entry's parent is a directory that exists and leads to the root,
 /// link counts and link records agree, dirstat equals the children, every extent's object has the
-/// right reference count, no object is both live and garbage, lengths and inline flags agree,
+/// right reference count (too many of them are counted apart: a client died, or a flush failed for
+/// good, and gc takes them back), no object is both live and garbage, lengths and inline flags agree,
 /// usage equals the sum of lengths. `extent` (may be empty) is called for every live extent so that
 /// the caller can check its data. Changes nothing. The tables are read one after the other, page
 /// by page: on a volume that others are changing, what it reports may be a change seen half. Only a

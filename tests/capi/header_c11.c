@@ -39,7 +39,7 @@ SIZE(struct skerry_completion, 24);
 SIZE(struct skerry_gc_options, 8);
 SIZE(struct skerry_gc_result, 72);
 SIZE(struct skerry_fsck_options, 8);
-SIZE(struct skerry_fsck_result, 64);
+SIZE(struct skerry_fsck_result, 72);
 AT(struct skerry_setattr, mode, 8);
 AT(struct skerry_setattr, size, 24);
 AT(struct skerry_setattr, mtime, 48);

@@ -21,7 +21,7 @@ uint64_t problems(skerry_volume* volume) {
     UNSCOPED_INFO(kind << ": " << detail);
   };
   OK(skerry_fsck(volume, nullptr, &options, &result, tell, nullptr, nullptr));
-  return result.problems;
+  return result.problems + result.surplus_objects;
 }
 
 void collect(skerry_volume* volume) {

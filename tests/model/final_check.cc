@@ -64,6 +64,7 @@ class FinalCheck {
                              {});
     if (!result.ok()) return world_.fail("fsck failed: " + result.error().message());
     if (result->problems != 0) return world_.fail("fsck:" + problems);
+    if (result->meta.surplus_objects != 0) return world_.fail("fsck: references are left");
     if (result->meta.orphans != 0) return world_.fail("fsck: orphans are left");
   }
 

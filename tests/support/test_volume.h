@@ -240,6 +240,7 @@ inline void require_healthy(TestClient& client) {
   for (const auto& problem : result->problems)
     UNSCOPED_INFO(problem.kind << ": " << problem.detail);
   REQUIRE(result->problem_count == 0);
+  REQUIRE(result->surplus_objects == 0);
 }
 
 }  // namespace skerry::meta

@@ -151,6 +151,7 @@ struct FileVolume {
     for (const auto& problem : result->problems)
       UNSCOPED_INFO(problem.kind + ": " + problem.detail);
     CHECK(result->problem_count == 0);
+    CHECK(result->surplus_objects == 0);
   }
 };
 

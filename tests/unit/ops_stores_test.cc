@@ -60,6 +60,7 @@ class World {
     REQUIRE(checked.ok());
     for (const auto& problem : checked->problems) UNSCOPED_INFO(problem.kind + problem.detail);
     REQUIRE(checked->problem_count == 0);
+    REQUIRE(checked->surplus_objects == 0);
   }
 
  private:

@@ -151,6 +151,7 @@ class FsckResult(Structure):
             "extents",
             "checked_bytes",
             "problems",
+            "surplus_objects",
         )
     ]
 

@@ -110,7 +110,8 @@ class Administration:
     def fsck(
         self, *, check_data: bool = False, progress: Optional[Progress] = None
     ) -> Dict[str, Any]:
-        """Checks the volume and changes nothing. "problems" is a list of (kind, sentence)."""
+        """Checks the volume and changes nothing. "problems" is a list of (kind, sentence);
+        "surplus_objects" counts what a client that died has left for gc."""
         options = _abi.FsckOptions(ctypes.sizeof(_abi.FsckOptions), int(check_data))
         result = _abi.FsckResult()
         with Callbacks(progress) as callbacks, self._handle as pointer:

@@ -64,9 +64,12 @@ Result<Created> create(const OpContext& ctx, Meta& meta, Ino dir, std::string_vi
   for (Attempts attempts(ctx, meta);;) {
     SKERRY_TRY(attempts.next());
     // The name itself is not read: that it is free is expected at commit. Only a second attempt,
-    // or one that will fail, wants to know who has it (an existing name is told before EACCES).
+    // or one that will fail, wants to know who has it (an existing name is told before EACCES, and
+    // for that both must be of one moment).
+    const bool from_store = attempts.source() == Source::kStore;
     Wanted wanted;
     wanted.inodes = {dir};
+    if (from_store) wanted.entries = {{dir, name}};
     SKERRY_ASSIGN(View view, look(ctx, meta, wanted, attempts.source()));
     SKERRY_TRY(check_directory(ctx, meta, view.inodes[0]));
     const Attributes parent = view.inodes[0]->attr;
@@ -74,14 +77,21 @@ Result<Created> create(const OpContext& ctx, Meta& meta, Ino dir, std::string_vi
     CachedEntry known;
     const bool maybe_there =
         meta.cache().find_entry(dir, name, meta.freshness(ctx), &known) && known.ino != 0;
-    if (!allowed.ok() || maybe_there || attempts.source() == Source::kStore) {
-      Result<Attributes> existing = lookup(ctx, meta, dir, name);
-      if (existing.ok()) {
-        if (args.exclusive) return Error(EEXIST);
-        return Created{*existing, false};
-      }
-      if (existing.error().code() != ENOENT) return std::move(existing).error();
-      if (!allowed.ok()) return allowed.error();
+    std::optional<Attributes> existing;
+    if (from_store) {
+      if (view.entries[0]) existing = view.entries[0]->attr;
+    } else if (!allowed.ok() || maybe_there) {
+      Result<Attributes> found = lookup(ctx, meta, dir, name);
+      if (!found.ok() && found.error().code() != ENOENT) return std::move(found).error();
+      if (found.ok()) existing = *found;
+    }
+    if (existing) {
+      if (args.exclusive) return Error(EEXIST);
+      return Created{*existing, false};
+    }
+    if (!allowed.ok()) {
+      if (from_store) return allowed.error();
+      continue;
     }
     std::shared_ptr<const Acl> inherited;
     if ((parent.flags & kFlagDefaultAcl) != 0 && args.type != FileType::kSymlink) {

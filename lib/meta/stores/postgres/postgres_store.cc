@@ -33,6 +33,7 @@ namespace {
 // A serialization failure or a deadlock: some tens of others may be in the way one after another.
 constexpr unsigned kMaxAttempts = 200;
 constexpr TimeNs kFirstPauseNs = 100'000, kLongestPauseNs = 20'000'000;
+constexpr TimeNs kWithoutDeadlineNs = 60'000'000'000;  // that a read waits for the server
 // Requests whose answers were lost and that nobody has settled yet: more than can be in flight.
 constexpr size_t kMaxUnsettled = 4096;
 constexpr uint64_t kTrimEvery = 1024;  // commits
@@ -305,16 +306,18 @@ void PostgresStore::Engine::send_last(const std::vector<std::string>& payloads) 
 }
 
 Result<Answer> PostgresStore::Engine::read(const OpContext& ctx, const std::vector<Call>& calls) {
-  constexpr unsigned kAttempts = 10;  // a server that was restarted has closed every connection
+  const TimeNs end = clock.monotonic_ns() + kWithoutDeadlineNs;
   for (unsigned attempt = 1;; ++attempt) {
     if (attempt > 1) pause(attempt);
     Result<Answer> answer = run_read(ctx, calls);
     if (answer.ok() && !answer->error) return answer;
-    if (answer.ok()) {
-      const bool passing = answer->error->sqlstate.starts_with("40");
-      if (!passing || attempt == kAttempts) return error_of(*answer->error, pool.info().shown);
-    } else if (attempt == kAttempts || !answer.error().retryable() || !ctx.check().ok()) {
-      return std::move(answer).error().set_maybe_applied(false);
+    Error error = answer.ok() ? error_of(*answer->error, pool.info().shown)
+                              : std::move(answer).error();
+    if (!error.retryable() || clock.monotonic_ns() >= end) {
+      return std::move(error).set_maybe_applied(false);
+    }
+    if (Status wanted = ctx.check(); !wanted.ok()) {
+      return Error(wanted.error().code(), error.message());
     }
   }
 }
