@@ -11,8 +11,9 @@
 
 namespace skerry::vfs {
 
-/// How often one call walks its path, each time because what it had found was replaced.
-inline constexpr unsigned kMaxWalks = 16;
+/// How often one call walks its path, each time because what it had found was replaced. Where that
+/// is being done without end, each walk loses with even chances, or worse on a busy machine.
+inline constexpr unsigned kMaxWalks = 1024;
 
 /// What the last component of a path is.
 enum class LastKind : uint8_t {

@@ -43,6 +43,7 @@ class FarStore final : public meta::Store {
   Result<meta::CommitResult> commit(const OpContext& ctx, meta::CommitRequest request) override {
     ++trips;
     clock_.advance_ns(kTrip);
+    if (before_commit) before_commit();
     return base_.commit(ctx, std::move(request));
   }
   Status sync(const OpContext& ctx) override { return base_.sync(ctx); }
@@ -61,6 +62,7 @@ class FarStore final : public meta::Store {
   static constexpr TimeNs kTrip = 2 * kMillisecond;
   int trips = 0;
   std::function<void()> after_read;
+  std::function<void()> before_commit;
 
  private:
   meta::MemoryStore base_;
@@ -374,6 +376,21 @@ TEST_CASE("consistency: whole files are replaced whole", "[vfs][consistency]") {
   write_many(p.a.context(), *p.a.volume, requests);
   CHECK(requests[0].result.ok());
   CHECK(p.b.length("/f") == 5000);
+}
+
+TEST_CASE("a file that is replaced each time it was found", "[vfs][consistency]") {
+  Pair p(GENERATE(Consistency::kStrict, Consistency::kCloseToOpen, Consistency::kLeased));
+  p.b.write("/f", "first");
+  int replaced = 0;
+  p.a.store->before_commit = [&] {
+    if (++replaced > 60) return;
+    p.b.write("/new", "another");
+    REQUIRE(p.b.rename("/new", "/f") == 0);
+  };
+  const OpContext ctx = p.a.context();
+  REQUIRE(vfs::link(ctx, *p.a.volume, nullptr, "/f", nullptr, "/linked", Lookup{}).ok());
+  CHECK(replaced > 60);
+  CHECK(p.b.length("/linked") == 7);
 }
 
 TEST_CASE("consistency: after taking a lock nothing older is told", "[vfs][consistency]") {
