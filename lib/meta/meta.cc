@@ -28,6 +28,7 @@ Result<CommitResult> commit_with_retries(const OpContext& ctx, Store& store, Clo
   const TimeNs end = std::min(ctx.deadline_ns, clock.monotonic_ns() + kWithoutDeadlineNs);
   TimeNs pause = kFirstPauseNs;
   bool maybe_applied = false;
+  std::string cause;
   for (unsigned attempt = 1;; ++attempt) {
     Result<CommitResult> result = store.commit(ctx, request);
     if (result.ok()) return result;
@@ -36,10 +37,13 @@ Result<CommitResult> commit_with_retries(const OpContext& ctx, Store& store, Clo
     const bool hopeful = error.retryable() || (error.maybe_applied() && attempt < kCommitAttempts);
     const TimeNs left = end - clock.monotonic_ns();
     const Status wanted = ctx.check();
-    if (!hopeful || left <= 0 || !wanted.ok()) {
-      Error last = wanted.ok() ? std::move(error) : Error(wanted.error().code(), error.message());
-      return std::move(last).set_maybe_applied(maybe_applied);
+    if (!wanted.ok() && (hopeful || error.code() == wanted.error().code())) {
+      // What kept it from being done so long says more.
+      if (cause.empty()) cause = error.message();
+      return Error(wanted.error().code(), cause).set_maybe_applied(maybe_applied);
     }
+    if (!hopeful || left <= 0) return std::move(error).set_maybe_applied(maybe_applied);
+    cause = error.message();
     const auto jitter = static_cast<TimeNs>(random.next() % static_cast<uint64_t>(pause));
     clock.sleep_ns(std::min(pause / 2 + jitter, left));
     pause = std::min(2 * pause, kLongestPauseNs);

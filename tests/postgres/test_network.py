@@ -241,7 +241,7 @@ def test_no_standby_confirms(server, volume):
             thread = threading.Thread(target=administrator, daemon=True)
             thread.start()
             with pytest.raises(OSError) as caught:
-                skerry.Volume(volume.url, timeout="20s")
+                skerry.Volume(volume.url, timeout="4s")
             ended.set()
             thread.join()
             assert "did not wait until a standby has the commit" in str(caught.value)

@@ -307,18 +307,21 @@ void PostgresStore::Engine::send_last(const std::vector<std::string>& payloads) 
 
 Result<Answer> PostgresStore::Engine::read(const OpContext& ctx, const std::vector<Call>& calls) {
   const TimeNs end = clock.monotonic_ns() + kWithoutDeadlineNs;
+  std::string cause;
   for (unsigned attempt = 1;; ++attempt) {
     if (attempt > 1) pause(attempt);
     Result<Answer> answer = run_read(ctx, calls);
     if (answer.ok() && !answer->error) return answer;
     Error error = answer.ok() ? error_of(*answer->error, pool.info().shown)
                               : std::move(answer).error();
+    const Status wanted = ctx.check();
+    if (!wanted.ok() && (error.retryable() || error.code() == wanted.error().code())) {
+      return Error(wanted.error().code(), cause.empty() ? error.message() : cause);
+    }
     if (!error.retryable() || clock.monotonic_ns() >= end) {
       return std::move(error).set_maybe_applied(false);
     }
-    if (Status wanted = ctx.check(); !wanted.ok()) {
-      return Error(wanted.error().code(), error.message());
-    }
+    cause = error.message();
   }
 }
 
