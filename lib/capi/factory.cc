@@ -7,7 +7,9 @@
 
 #include "meta/stores/postgres/postgres_store.h"
 #include "meta/stores/sqlite/sqlite_store.h"
+#include "object/decorators/retry_store.h"
 #include "object/local/local_store.h"
+#include "object/s3/s3_store.h"
 
 namespace skerry::capi {
 namespace {
@@ -52,9 +54,14 @@ bool is_postgres(std::string_view url) {
   return url.starts_with("postgres://") || url.starts_with("postgresql://");
 }
 
+bool is_s3(std::string_view url) { return url.starts_with("s3:"); }
+
 Result<std::string> data_path(std::string_view url) {
-  return path_of(url, "file", "file:///abs/dir");
+  return path_of(url, "file", "file:///abs/dir or s3://bucket/prefix");
 }
+
+/// Names the volume that a prefix belongs to: its UUID.
+constexpr char kOwnerKey[] = "skerry-volume";
 
 /// A folder that is not there, say on a file system that is not mounted, must not be made anew:
 /// the volume would look as if its data were lost.
@@ -90,12 +97,43 @@ Result<std::unique_ptr<meta::Store>> create_metadata(std::string_view url, Clock
 
 Result<std::unique_ptr<ObjectStore>> open_objects(std::string_view url, DataFolder folder,
                                                   Clock& clock) {
+  if (is_s3(url)) {
+    SKERRY_ASSIGN(std::unique_ptr<ObjectStore> store, S3ObjectStore::open(url, clock));
+    return std::unique_ptr<ObjectStore>(
+        new RetryObjectStore(std::move(store), system_random(), {.max_attempts = 8}));
+  }
   SKERRY_ASSIGN(std::string path, data_path(url));
   if (folder == DataFolder::kMustExist) SKERRY_TRY(check_folder(path));
   return LocalObjectStore::open(path, clock);
 }
 
+Status claim_objects(const OpContext& ctx, std::string_view url, const std::string& uuid,
+                     Clock& clock) {
+  SKERRY_ASSIGN(std::unique_ptr<ObjectStore> objects, open_objects(url, DataFolder::kMake, clock));
+  if (!is_s3(url)) return {};
+  SKERRY_ASSIGN(std::unique_ptr<S3ObjectStore> bucket, S3ObjectStore::open(url, clock));
+  SKERRY_TRY(bucket->make_bucket_if_absent(ctx));
+  Status put = objects->put(ctx, kOwnerKey, {as_bytes(uuid)}, {.if_absent = true});
+  std::string owner(uuid.size(), '\0');
+  if (!put.ok() && put.error().code() != EEXIST) return put;
+  SKERRY_TRY(objects->get(ctx, kOwnerKey, 0, std::as_writable_bytes(std::span(owner))));
+  if (owner != uuid) {
+    return Error(EEXIST, objects->describe() + " holds the data of volume " + owner +
+                             "; choose another prefix, or delete the object \"" + kOwnerKey +
+                             "\" there if that volume is gone");
+  }
+  SKERRY_ASSIGN(ObjectPage listed, objects->list(ctx, kOwnerKey, "", 1));
+  if (listed.objects.empty() || listed.objects.front().key != kOwnerKey) {
+    return Error(EIO, objects->describe() + " does not list what was put there");
+  }
+  return {};
+}
+
 Status check_storage_url(std::string_view url) {
+  if (is_s3(url)) {
+    SKERRY_TRY(s3::parse_location(url, [](const char*) -> const char* { return nullptr; }));
+    return {};
+  }
   SKERRY_ASSIGN(std::string path, data_path(url));
   return {};
 }

@@ -76,7 +76,7 @@ Status format(const char* url, const char* const* options) {
     if (there.error().code() != ENOENT) return std::move(there).error();
   }
   // Before the first record, so that a folder that cannot be made leaves no volume without one.
-  SKERRY_TRY(open_objects(format.storage, DataFolder::kMake, system_clock()));
+  SKERRY_TRY(claim_objects(ctx, format.storage, format.uuid, system_clock()));
   SKERRY_TRY(meta::format_volume(ctx, **store, format, system_clock()));
   return (*store)->sync(ctx);
 }

@@ -232,7 +232,8 @@ TEST_CASE("row 6: data that cannot be stored is an error at fsync and close, on 
   skerry_file* one = v.open("/f", O_RDWR | O_CREAT);
   skerry_file* two = v.open("/f", O_RDWR);
   // The store goes away: where folders were, a file is.
-  const std::string data = test.folder.path() + "/volume.db.data";
+  if (std::getenv("SKERRY_TEST_S3") != nullptr) return;  // its folder cannot be taken away
+  const std::string data = test.files;
   fs::rename(data, data + ".away");
   {
     FILE* in_the_way = fopen(data.c_str(), "w");

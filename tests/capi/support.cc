@@ -114,9 +114,30 @@ std::string metadata_url(const std::string& folder) {
 
 }  // namespace
 
+namespace {
+
+/// Where a new volume's data goes: to the S3 server whose folder SKERRY_TEST_S3 names, where each
+/// object is a file as well, or into a folder. `files`: the folder of its objects.
+std::string storage_url(const std::string& folder, std::string* files) {
+  const char* server = std::getenv("SKERRY_TEST_S3");
+  if (server == nullptr) {
+    *files = folder + "/volume.db.data";
+    return "file://" + *files;
+  }
+  static int made = 0;
+  const std::string prefix = std::to_string(getpid()) + "." + std::to_string(++made);
+  std::string endpoint;
+  std::getline(std::ifstream(std::string(server) + "/endpoint"), endpoint);
+  setenv("AWS_SHARED_CREDENTIALS_FILE", (std::string(server) + "/credentials").c_str(), 1);
+  *files = std::string(server) + "/data/capi/" + prefix;
+  return "s3://capi/" + prefix + "?endpoint=" + endpoint;
+}
+
+}  // namespace
+
 TestVolume::TestVolume(const Options& open_options, Options format_options)
     : url(metadata_url(folder.path())), client([&]() -> Client {
-        format_options.push_back("storage=file://" + folder.path() + "/volume.db.data");
+        format_options.push_back("storage=" + storage_url(folder.path(), &files));
         OK(format_volume(url, format_options));
         return Client(url, open_options);
       }()) {}
@@ -144,7 +165,7 @@ std::string pattern(size_t length, unsigned seed) {
 std::vector<fs::path> objects(const TestVolume& test) {
   std::vector<fs::path> found;
   for (const auto& entry :
-       fs::recursive_directory_iterator(test.folder.path() + "/volume.db.data/chunks")) {
+       fs::recursive_directory_iterator(test.files + "/chunks")) {
     if (entry.is_regular_file()) found.push_back(entry.path());
   }
   return found;

@@ -69,6 +69,7 @@ struct TestVolume {
   explicit TestVolume(const Options& open_options = {}, Options format_options = {});
   TempFolder folder;
   std::string url;
+  std::string files;  // the folder of the objects' files
   Client client;
 };
 

@@ -1,8 +1,10 @@
 #include "conformance/object_store_fixture.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <stdexcept>
 #include <utility>
 
@@ -11,6 +13,7 @@
 #include "object/decorators/retry_store.h"
 #include "object/local/local_store.h"
 #include "object/memory/memory_store.h"
+#include "object/s3/s3_store.h"
 
 namespace skerry::testing {
 namespace {
@@ -76,6 +79,31 @@ class RetryFixture final : public ObjectStoreFixture {
                           system_random(), RetryOptions{64, 1000, 1000}};
 };
 
+/// A prefix of its own in the server of tests/support/s3.sh whose folder SKERRY_TEST_S3 names; as
+/// users have it, with retries.
+class S3Fixture final : public ObjectStoreFixture {
+ public:
+  explicit S3Fixture(const std::string& parameters) {
+    static std::atomic<int> count{0};
+    const std::string folder = ::getenv("SKERRY_TEST_S3");
+    std::string endpoint;
+    std::getline(std::ifstream(folder + "/endpoint"), endpoint);
+    ::setenv("AWS_SHARED_CREDENTIALS_FILE", (folder + "/credentials").c_str(), 1);
+    const std::string name = std::to_string(::getpid()) + "." + std::to_string(count++);
+    auto opened = S3ObjectStore::open(
+        "s3://conformance/" + name + "?endpoint=" + endpoint + parameters, system_clock());
+    if (!opened.ok()) throw std::runtime_error(opened.error().message());
+    Status made = (*opened)->make_bucket_if_absent(plain_context());
+    if (!made.ok()) throw std::runtime_error(made.error().message());
+    store_ = std::make_unique<RetryObjectStore>(std::move(opened).value(), system_random());
+  }
+  ObjectStore& store() override { return *store_; }
+  bool takes_any_bytes() const override { return false; }
+
+ private:
+  std::unique_ptr<ObjectStore> store_;
+};
+
 }  // namespace
 
 TempDirectory::TempDirectory() {
@@ -89,12 +117,14 @@ TempDirectory::~TempDirectory() {
 }
 
 std::vector<std::string> object_store_kinds() {
-  return {"memory",
-          "local",
-          "local, no sync, no descriptors",
-          "fault over memory",
-          "counting over memory",
-          "retry over fault over memory"};
+  std::vector<std::string> kinds = {"memory",
+                                    "local",
+                                    "local, no sync, no descriptors",
+                                    "fault over memory",
+                                    "counting over memory",
+                                    "retry over fault over memory"};
+  if (::getenv("SKERRY_TEST_S3") != nullptr) kinds.insert(kinds.end(), {"s3", "s3, unsigned"});
+  return kinds;
 }
 
 std::unique_ptr<ObjectStoreFixture> make_object_store_fixture(const std::string& kind) {
@@ -108,6 +138,8 @@ std::unique_ptr<ObjectStoreFixture> make_object_store_fixture(const std::string&
   if (kind == "counting over memory")
     return std::make_unique<SimpleFixture>(
         std::make_unique<CountingObjectStore>(std::make_shared<MemoryObjectStore>(system_clock())));
+  if (kind == "s3") return std::make_unique<S3Fixture>("");
+  if (kind == "s3, unsigned") return std::make_unique<S3Fixture>("&payload=unsigned");
   if (kind == "retry over fault over memory") return std::make_unique<RetryFixture>();
   throw std::logic_error("no object store is called " + kind);
 }

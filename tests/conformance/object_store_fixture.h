@@ -27,6 +27,8 @@ class ObjectStoreFixture {
  public:
   virtual ~ObjectStoreFixture() = default;
   virtual ObjectStore& store() = 0;
+  /// Whether keys may be any bytes, or UTF-8 alone.
+  virtual bool takes_any_bytes() const { return true; }
 };
 
 /// Names for make_object_store_fixture(): to add a store, add its name and its fixture.

@@ -1,0 +1,458 @@
+#include "io/http_client.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <unordered_map>
+
+namespace skerry {
+namespace {
+
+constexpr size_t kMaxText = 64u << 20;
+constexpr long kLargeBuffer = 256 << 10, kSmallBuffer = 16 << 10;
+constexpr TimeNs kMs = 1'000'000;
+constexpr int kLookMs = 250;  // at requests that may have stalled
+
+void initialize_curl() {
+  static std::once_flag once;
+  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
+}
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+/// One request on its way. The loop's thread owns all of it until `done`.
+struct Transfer {
+  explicit Transfer(const HttpRequest& request) : request(request) {}
+  ~Transfer() { curl_slist_free_all(headers); }
+
+  const HttpRequest& request;
+  HttpAnswer answer;
+  curl_slist* headers = nullptr;
+  size_t piece = 0, in_piece = 0;  // of the body: what is sent next
+  bool began = false;              // it has a connection, and its head may have been sent
+  bool answered = false;
+  bool too_long = false;
+  TimeNs last_moved_ns = 0;
+  char message[CURL_ERROR_SIZE] = "";
+
+  const CancelToken* token = nullptr;
+  std::mutex mutex;  // guards what follows; held while `token` is signalled
+  bool done = false;
+  std::optional<Error> error;
+};
+
+bool changes(const HttpRequest& request) {
+  return request.method != "GET" && request.method != "HEAD";
+}
+
+uint64_t body_bytes(const HttpRequest& request) {
+  uint64_t bytes = 0;
+  for (ByteView piece : request.body) bytes += piece.size();
+  return bytes;
+}
+
+size_t send_body(char* out, size_t size, size_t count, void* context) {
+  auto& transfer = *static_cast<Transfer*>(context);
+  const std::vector<ByteView>& body = transfer.request.body;
+  size_t room = size * count, done = 0;
+  while (room > 0 && transfer.piece < body.size()) {
+    const ByteView rest = body[transfer.piece].subspan(transfer.in_piece);
+    const size_t n = std::min(room, rest.size());
+    if (n > 0) std::memcpy(out + done, rest.data(), n);
+    done += n;
+    room -= n;
+    transfer.in_piece += n;
+    if (n == rest.size()) {
+      ++transfer.piece;
+      transfer.in_piece = 0;
+    }
+  }
+  transfer.last_moved_ns = system_clock().monotonic_ns();
+  return done;
+}
+
+/// libcurl begins again on another connection.
+int rewind_body(void* context, curl_off_t offset, int origin) {
+  if (offset != 0 || origin != SEEK_SET) return CURL_SEEKFUNC_CANTSEEK;
+  auto& transfer = *static_cast<Transfer*>(context);
+  transfer.piece = transfer.in_piece = 0;
+  return CURL_SEEKFUNC_OK;
+}
+
+int note_beginning(void* context, char*, char*, int, int) {
+  auto& transfer = *static_cast<Transfer*>(context);
+  transfer.began = true;
+  transfer.last_moved_ns = system_clock().monotonic_ns();
+  return CURL_PREREQFUNC_OK;
+}
+
+void take_line(Transfer& transfer, std::string_view line) {
+  HttpAnswer& answer = transfer.answer;
+  transfer.answered = true;
+  transfer.last_moved_ns = system_clock().monotonic_ns();
+  while (!line.empty() && (line.back() == '\r' || line.back() == '\n')) line.remove_suffix(1);
+  if (line.starts_with("HTTP/")) {  // after a 100 Continue another one comes
+    answer.headers.clear();
+    const size_t blank = line.find(' ');
+    answer.status = 0;
+    for (size_t i = blank + 1; blank != line.npos && i < line.size() && i < blank + 4; ++i) {
+      if (line[i] < '0' || line[i] > '9') break;
+      answer.status = answer.status * 10 + (line[i] - '0');
+    }
+  } else if (const size_t colon = line.find(':'); colon != line.npos) {
+    std::string name(line.substr(0, colon));
+    std::transform(name.begin(), name.end(), name.begin(), lower);
+    std::string_view value = line.substr(colon + 1);
+    while (!value.empty() && (value.front() == ' ' || value.front() == '\t'))
+      value.remove_prefix(1);
+    while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
+    answer.headers.emplace_back(std::move(name), value);
+  }
+}
+
+// No exception may cross libcurl: too little memory ends the transfer.
+size_t take_header(char* data, size_t size, size_t count, void* context) {
+  try {
+    take_line(*static_cast<Transfer*>(context), {data, size * count});
+  } catch (const std::bad_alloc&) {
+    return 0;
+  }
+  return size * count;
+}
+
+size_t take_body(char* data, size_t size, size_t count, void* context) {
+  auto& transfer = *static_cast<Transfer*>(context);
+  HttpAnswer& answer = transfer.answer;
+  const size_t n = size * count;
+  transfer.last_moved_ns = system_clock().monotonic_ns();
+  if (!transfer.request.into.empty() && answer.status / 100 == 2) {
+    if (n > transfer.request.into.size() - answer.received) {
+      transfer.too_long = true;
+      return CURL_WRITEFUNC_ERROR;
+    }
+    std::memcpy(transfer.request.into.data() + answer.received, data, n);
+    answer.received += n;
+  } else {
+    if (n > kMaxText - answer.text.size()) {
+      transfer.too_long = true;
+      return CURL_WRITEFUNC_ERROR;
+    }
+    try {
+      answer.text.append(data, n);
+    } catch (const std::bad_alloc&) {
+      return CURL_WRITEFUNC_ERROR;
+    }
+  }
+  return n;
+}
+
+/// Method and URL without the query, where a signature may be.
+std::string shown(const HttpRequest& request) {
+  return request.method + " " + request.url.substr(0, request.url.find('?'));
+}
+
+Error failure(const Transfer& transfer, CURLcode code) {
+  const HttpRequest& request = transfer.request;
+  if (code == CURLE_OUT_OF_MEMORY) return Error(ENOMEM);
+  std::string why = transfer.message[0] != '\0' ? transfer.message : curl_easy_strerror(code);
+  if (transfer.too_long) why = "the answer is longer than what was asked for";
+  const bool lasting = code == CURLE_SSL_CACERT_BADFILE || code == CURLE_PEER_FAILED_VERIFICATION ||
+                       code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL;
+  const bool late = code == CURLE_OPERATION_TIMEDOUT;
+  return Error(late ? ETIMEDOUT : EIO, shown(request) + ": " + why)
+      .set_retryable(!lasting)
+      .set_maybe_applied(transfer.began && changes(request));
+}
+
+}  // namespace
+
+std::string_view HttpAnswer::header(std::string_view lower_case_name) const {
+  std::string_view found;
+  for (const auto& [name, value] : headers) {
+    if (name == lower_case_name) found = value;
+  }
+  return found;
+}
+
+class HttpClient::Loop {
+ public:
+  explicit Loop(HttpOptions options) : options_(std::move(options)) { initialize_curl(); }
+  ~Loop();
+
+  Status start(const std::shared_ptr<Transfer>& transfer);
+  void cancel(const std::shared_ptr<Transfer>& transfer);
+  bool inherited() const { return process_ != getpid(); }
+
+ private:
+  using TransferPtr = std::shared_ptr<Transfer>;
+
+  void run();
+  void begin(const TransferPtr& transfer);
+  bool set_up(CURL* easy, Transfer& transfer) const;
+  void end(CURL* easy, std::optional<Error> error);
+  void finish(Transfer& transfer, std::optional<Error> error);
+  void end_stalled();
+  CURL* take_easy();
+
+  const HttpOptions options_;
+  const pid_t process_ = getpid();
+
+  std::mutex mutex_;  // guards what follows
+  bool stopping_ = false;
+  std::vector<TransferPtr> arrived_, cancelled_;
+  CURLM* multi_ = nullptr;  // made with the thread, which alone uses it but for waking
+  std::thread thread_;
+
+  // Of the thread.
+  std::unordered_map<CURL*, TransferPtr> active_;
+  std::vector<CURL*> idle_;
+};
+
+HttpClient::Loop::~Loop() {
+  if (inherited()) {  // neither the thread nor the connections are this process's
+    if (thread_.joinable()) thread_.detach();
+    return;
+  }
+  if (!thread_.joinable()) return;
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  curl_multi_wakeup(multi_);
+  thread_.join();
+  for (CURL* easy : idle_) curl_easy_cleanup(easy);
+  curl_multi_cleanup(multi_);
+}
+
+Status HttpClient::Loop::start(const TransferPtr& transfer) {
+  if (inherited()) return Error(EIO, "an HTTP client that was inherited from another process");
+  std::lock_guard lock(mutex_);
+  if (!thread_.joinable()) {
+    multi_ = curl_multi_init();
+    if (multi_ == nullptr) return Error(ENOMEM);
+    const auto connections = static_cast<long>(options_.max_connections);
+    curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections);
+    curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, connections);
+    curl_multi_setopt(multi_, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+    // The host's signals are not for this thread.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+      thread_ = std::thread([this] { run(); });
+    } catch (const std::system_error&) {
+      pthread_sigmask(SIG_SETMASK, &before, nullptr);
+      curl_multi_cleanup(multi_);
+      multi_ = nullptr;
+      return Error(EAGAIN, "no thread can be started");
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+  arrived_.push_back(transfer);
+  if (arrived_.size() == 1) curl_multi_wakeup(multi_);
+  return {};
+}
+
+void HttpClient::Loop::cancel(const TransferPtr& transfer) {
+  std::lock_guard lock(mutex_);
+  cancelled_.push_back(transfer);
+  curl_multi_wakeup(multi_);
+}
+
+void HttpClient::Loop::run() {
+  pthread_setname_np(pthread_self(), "skerry-http");
+  std::vector<TransferPtr> arrived, cancelled;
+  for (;;) {
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_) break;
+      arrived.swap(arrived_);
+      cancelled.swap(cancelled_);
+    }
+    for (const TransferPtr& transfer : arrived) begin(transfer);
+    arrived.clear();
+    for (const TransferPtr& transfer : cancelled) {
+      auto found = std::find_if(active_.begin(), active_.end(),
+                                [&](const auto& entry) { return entry.second == transfer; });
+      if (found != active_.end()) {
+        end(found->first, Error(ECANCELED, "the request was given up")
+                              .set_maybe_applied(transfer->began && changes(transfer->request)));
+      }
+    }
+    cancelled.clear();
+    int running = 0, left = 0;
+    curl_multi_perform(multi_, &running);
+    while (CURLMsg* message = curl_multi_info_read(multi_, &left)) {
+      if (message->msg != CURLMSG_DONE) continue;
+      CURL* const easy = message->easy_handle;
+      const CURLcode code = message->data.result;  // the message goes with the handle
+      const TransferPtr transfer = active_.at(easy);
+      std::optional<Error> error;
+      if (code != CURLE_OK) error = failure(*transfer, code);
+      end(easy, std::move(error));
+    }
+    end_stalled();
+    curl_multi_poll(multi_, nullptr, 0, active_.empty() ? 60'000 : kLookMs, nullptr);
+  }
+  while (!active_.empty()) end(active_.begin()->first, Error(ECANCELED, "the client is closed"));
+}
+
+CURL* HttpClient::Loop::take_easy() {
+  if (idle_.empty()) return curl_easy_init();
+  CURL* const easy = idle_.back();
+  idle_.pop_back();
+  curl_easy_reset(easy);
+  return easy;
+}
+
+void HttpClient::Loop::begin(const TransferPtr& transfer) {
+  CURL* const easy = take_easy();
+  if (easy == nullptr) return finish(*transfer, Error(ENOMEM));
+  if (!set_up(easy, *transfer) || curl_multi_add_handle(multi_, easy) != CURLM_OK) {
+    idle_.push_back(easy);
+    return finish(*transfer, Error(ENOMEM));
+  }
+  active_.emplace(easy, transfer);
+}
+
+bool HttpClient::Loop::set_up(CURL* easy, Transfer& transfer) const {
+  const HttpRequest& request = transfer.request;
+  auto add = [&](const std::string& line) {
+    curl_slist* longer = curl_slist_append(transfer.headers, line.c_str());
+    if (longer != nullptr) transfer.headers = longer;
+    return longer != nullptr;
+  };
+  bool fine = add("Expect:") && add("Accept:");  // neither is wanted
+  for (const auto& [name, value] : request.headers) {
+    fine = fine && add(value.empty() ? name + ";" : name + ": " + value);
+  }
+  const auto length = static_cast<curl_off_t>(body_bytes(request));
+  curl_easy_setopt(easy, CURLOPT_URL, request.url.c_str());
+  curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer.message);
+  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+                   static_cast<long>(options_.connect_timeout_ns / kMs));
+  if (!options_.user_agent.empty()) {
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, options_.user_agent.c_str());
+  }
+  if (!options_.ca_bundle.empty()) {
+    curl_easy_setopt(easy, CURLOPT_CAINFO, options_.ca_bundle.c_str());
+  }
+  if (!options_.proxy.empty()) curl_easy_setopt(easy, CURLOPT_PROXY, options_.proxy.c_str());
+  if (!options_.verify_tls) {
+    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+  }
+  if (request.method == "PUT") {
+    curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, length);
+  } else if (request.method == "POST") {
+    curl_easy_setopt(easy, CURLOPT_POST, 1L);
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, length);
+  } else if (request.method == "HEAD") {
+    curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+  } else {
+    curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+    if (request.method != "GET") {
+      curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+    }
+  }
+  curl_easy_setopt(easy, CURLOPT_BUFFERSIZE,
+                   request.into.size() > kSmallBuffer ? kLargeBuffer : kSmallBuffer);
+  if (length > kLargeBuffer) curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, kLargeBuffer);
+  curl_easy_setopt(easy, CURLOPT_READFUNCTION, send_body);
+  curl_easy_setopt(easy, CURLOPT_READDATA, &transfer);
+  curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, rewind_body);
+  curl_easy_setopt(easy, CURLOPT_SEEKDATA, &transfer);
+  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
+  curl_easy_setopt(easy, CURLOPT_HEADERDATA, &transfer);
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
+  curl_easy_setopt(easy, CURLOPT_WRITEDATA, &transfer);
+  curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, note_beginning);
+  curl_easy_setopt(easy, CURLOPT_PREREQDATA, &transfer);
+  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer.headers);
+  return fine;
+}
+
+void HttpClient::Loop::end(CURL* easy, std::optional<Error> error) {
+  const auto found = active_.find(easy);
+  const TransferPtr transfer = std::move(found->second);
+  active_.erase(found);
+  curl_multi_remove_handle(multi_, easy);
+  idle_.push_back(easy);
+  finish(*transfer, std::move(error));
+}
+
+void HttpClient::Loop::finish(Transfer& transfer, std::optional<Error> error) {
+  std::lock_guard lock(transfer.mutex);
+  transfer.error = std::move(error);
+  transfer.done = true;
+  transfer.token->signal();
+}
+
+void HttpClient::Loop::end_stalled() {
+  const TimeNs now = system_clock().monotonic_ns();
+  std::vector<std::pair<CURL*, TimeNs>> late;
+  for (const auto& [easy, transfer] : active_) {
+    if (!transfer->began) continue;  // it waits for a connection, which has a limit of its own
+    const TimeNs limit =
+        transfer->answered ? options_.stall_timeout_ns : options_.first_byte_timeout_ns;
+    if (now - transfer->last_moved_ns > limit) late.emplace_back(easy, limit);
+  }
+  for (const auto& [easy, limit] : late) {
+    const HttpRequest& request = active_.at(easy)->request;
+    end(easy, Error(ETIMEDOUT, shown(request) + ": nothing came for " +
+                                   std::to_string(limit / (1000 * kMs)) + " s")
+                  .set_retryable()
+                  .set_maybe_applied(changes(request)));
+  }
+}
+
+HttpClient::HttpClient(HttpOptions options) : loop_(std::make_unique<Loop>(std::move(options))) {}
+HttpClient::~HttpClient() {
+  if (loop_->inherited()) static_cast<void>(loop_.release());  // its mutex may be held for ever
+}
+
+Result<HttpAnswer> HttpClient::perform(const OpContext& ctx, const HttpRequest& request) {
+  SKERRY_TRY(ctx.check());
+  const CancelToken own;
+  const CancelToken& token = ctx.cancel != nullptr ? *ctx.cancel : own;
+  auto transfer = std::make_shared<Transfer>(request);
+  transfer->token = &token;
+  SKERRY_TRY(loop_->start(transfer));
+  Status given_up;
+  for (;;) {
+    const uint32_t seen = token.signals();
+    {
+      std::lock_guard lock(transfer->mutex);
+      if (transfer->done) break;
+    }
+    if (given_up.ok()) {
+      given_up = ctx.check();
+      if (!given_up.ok()) loop_->cancel(transfer);
+    }
+    TimeNs wait = 1000 * kMs;
+    if (given_up.ok() && ctx.deadline_ns != INT64_MAX) {
+      wait = std::clamp<TimeNs>(ctx.deadline_ns - ctx.clock->monotonic_ns(), kMs, wait);
+    }
+    token.wait(seen, wait);
+  }
+  if (!transfer->error) return std::move(transfer->answer);
+  Error& error = *transfer->error;
+  if (given_up.ok() || error.code() != ECANCELED) return std::move(error);
+  return Error(given_up.error().code(), shown(request) + ": " + given_up.error().message())
+      .set_maybe_applied(error.maybe_applied());
+}
+
+}  // namespace skerry

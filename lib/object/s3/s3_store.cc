@@ -1,0 +1,574 @@
+#include "object/s3/s3_store.h"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <boost/property_tree/ptree.hpp>
+#include <boost/property_tree/xml_parser.hpp>
+#include <cstdlib>
+#include <ctime>
+#include <sstream>
+
+#include "base/crc32c.h"
+
+namespace skerry {
+
+using boost::property_tree::ptree;
+using s3::Location;
+
+namespace {
+
+constexpr uint32_t kMaxListed = 1000;
+constexpr uint64_t kMaxPut = uint64_t{5} << 30, kMinPart = 5u << 20;
+constexpr TimeNs kSecond = 1'000'000'000;
+
+std::string base64(ByteView bytes) {
+  std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
+  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                     reinterpret_cast<const unsigned char*>(bytes.data()),
+                                     static_cast<int>(bytes.size()));
+  out.resize(static_cast<size_t>(length));
+  return out;
+}
+
+/// As x-amz-checksum-crc32c has it.
+std::string crc32c_text(const std::vector<ByteView>& pieces) {
+  uint32_t crc = 0;
+  for (ByteView piece : pieces) crc = crc32c(crc, piece);
+  const uint32_t big_endian = __builtin_bswap32(crc);
+  return base64(std::as_bytes(std::span(&big_endian, 1)));
+}
+
+std::string md5_text(std::string_view text) {
+  std::byte digest[EVP_MAX_MD_SIZE];
+  unsigned length = 0;
+  EVP_Digest(text.data(), text.size(), reinterpret_cast<unsigned char*>(digest), &length, EVP_md5(),
+             nullptr);
+  return base64({digest, length});
+}
+
+/// False for what XML 1.0 cannot say at all.
+bool append_xml(std::string_view text, std::string* out) {
+  for (char c : text) {
+    switch (c) {
+      case '&':
+        *out += "&amp;";
+        break;
+      case '<':
+        *out += "&lt;";
+        break;
+      case '>':
+        *out += "&gt;";
+        break;
+      case '"':
+        *out += "&quot;";
+        break;
+      case '\t':
+        *out += "&#9;";
+        break;
+      case '\n':
+        *out += "&#10;";
+        break;
+      case '\r':
+        *out += "&#13;";
+        break;
+      default:
+        if (static_cast<unsigned char>(c) < 0x20) return false;
+        *out += c;
+    }
+  }
+  return true;
+}
+
+/// The root element of an answer; null if it is no XML.
+std::optional<ptree> parse_xml(const std::string& text) {
+  try {
+    std::istringstream stream(text);
+    ptree tree;
+    read_xml(stream, tree);
+    if (tree.empty()) return std::nullopt;
+    return std::move(tree.front().second);
+  } catch (const boost::property_tree::ptree_error&) {
+    return std::nullopt;
+  }
+}
+
+std::string text_of(const ptree& tree, const char* name) {
+  return tree.get<std::string>(name, std::string());
+}
+
+int digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+/// What encoding-type=url made of a key.
+std::string url_decoded(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 &&
+        digit(text[i + 2]) >= 0) {
+      out += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
+      i += 2;
+    } else {
+      out += text[i] == '+' ? ' ' : text[i];
+    }
+  }
+  return out;
+}
+
+TimeNs to_time(const char* format, std::string_view text, const char* month) {
+  static constexpr const char* kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                            "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  tm parts{};
+  char name[4] = "";
+  const std::string owned(text);
+  if (month == nullptr) {
+    if (sscanf(owned.c_str(), format, &parts.tm_year, &parts.tm_mon, &parts.tm_mday, &parts.tm_hour,
+               &parts.tm_min, &parts.tm_sec) != 6) {
+      return 0;
+    }
+    parts.tm_mon -= 1;
+  } else {
+    if (sscanf(owned.c_str(), format, &parts.tm_mday, name, &parts.tm_year, &parts.tm_hour,
+               &parts.tm_min, &parts.tm_sec) != 6) {
+      return 0;
+    }
+    for (int i = 0; i < 12; ++i) {
+      if (std::string_view(kMonths[i]) == name) parts.tm_mon = i;
+    }
+  }
+  parts.tm_year -= 1900;
+  return static_cast<TimeNs>(timegm(&parts)) * kSecond;
+}
+
+/// RFC 9110: "Fri, 24 May 2013 00:00:00 GMT"; the locale has no say. 0 if it is malformed.
+TimeNs http_time(std::string_view text) {
+  const size_t comma = text.find(',');
+  if (comma == text.npos) return 0;
+  return to_time("%d %3s %d %d:%d:%d", text.substr(comma + 1), "");
+}
+
+/// RFC 3339: "2013-05-24T00:00:00.000Z".
+TimeNs xml_time(std::string_view text) { return to_time("%d-%d-%dT%d:%d:%d", text, nullptr); }
+
+std::string unquoted(std::string_view etag) {
+  if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') {
+    etag = etag.substr(1, etag.size() - 2);
+  }
+  return std::string(etag);
+}
+
+int errno_of(int status, const std::string& code) {
+  static constexpr std::pair<std::string_view, int> kCodes[] = {
+      {"NoSuchKey", ENOENT},          {"NoSuchUpload", ENOENT},
+      {"NoSuchBucket", EIO},          {"PreconditionFailed", EEXIST},
+      {"InvalidRange", EINVAL},       {"InvalidPart", EINVAL},
+      {"InvalidPartOrder", EINVAL},   {"EntityTooSmall", EINVAL},
+      {"EntityTooLarge", EFBIG},      {"KeyTooLongError", ENAMETOOLONG},
+      {"QuotaExceeded", ENOSPC},      {"XMinioStorageFull", ENOSPC},
+      {"InvalidObjectState", EACCES}, {"NotImplemented", ENOTSUP},
+      {"RequestTimeout", EIO},
+  };
+  for (const auto& [name, number] : kCodes) {
+    if (name == code) return number;
+  }
+  switch (status) {
+    case 401:
+    case 403:
+      return EACCES;
+    case 404:
+      return code.empty() ? ENOENT : EIO;
+    case 412:
+      return EEXIST;
+    case 416:
+      return EINVAL;
+    case 501:
+      return ENOTSUP;
+    case 507:
+      return ENOSPC;
+    default:
+      return EIO;
+  }
+}
+
+bool may_pass(int status, const std::string& code) {
+  return (status >= 500 && status != 501 && status != 507) || status == 429 || status == 408 ||
+         status == 409 || code == "RequestTimeout" || code == "BadDigest" ||
+         code == "XAmzContentSHA256Mismatch";
+}
+
+}  // namespace
+
+struct S3ObjectStore::Call {
+  const char* method;
+  std::string key;  // with the prefix; empty: the bucket
+  std::vector<std::pair<std::string, std::string>> query;
+  HttpHeaders headers;
+  std::vector<ByteView> body;
+  MutableBytes into;
+};
+
+/// What an answer that refuses says: the element Error, where there is one.
+struct S3ObjectStore::Problem {
+  std::string code, message, region, request_id;
+
+  explicit Problem(const HttpAnswer& answer) {
+    if (std::optional<ptree> xml = parse_xml(answer.text)) {
+      code = text_of(*xml, "Code");
+      message = text_of(*xml, "Message");
+      region = text_of(*xml, "Region");
+      request_id = text_of(*xml, "RequestId");
+    }
+    if (request_id.empty()) request_id = answer.header("x-amz-request-id");
+    if (const auto header = answer.header("x-amz-bucket-region"); !header.empty()) region = header;
+  }
+
+  Error error(const Call& call, int status, const Location& location) const {
+    std::string text = location.describe() + ": " + call.method;
+    if (!call.key.empty()) text += " " + call.key;
+    text += ": " + std::to_string(status);
+    if (!code.empty()) text += " " + code;
+    if (!message.empty()) text += ", " + message;
+    if (!request_id.empty()) text += " (request " + request_id + ")";
+    const bool passes = may_pass(status, code);
+    const std::string_view method = call.method;
+    return Error(errno_of(status, code), text)
+        .set_retryable(passes)
+        .set_maybe_applied(passes && method != "GET" && method != "HEAD");
+  }
+};
+
+Result<std::unique_ptr<S3ObjectStore>> S3ObjectStore::open(std::string_view url, Clock& clock) {
+  const auto variable = [](const char* name) -> const char* { return std::getenv(name); };
+  SKERRY_ASSIGN(Location location, s3::parse_location(url, variable));
+  SKERRY_ASSIGN(s3::Credentials credentials, s3::find_credentials(location, variable));
+  return std::make_unique<S3ObjectStore>(std::move(location), std::move(credentials), clock);
+}
+
+S3ObjectStore::S3ObjectStore(Location location, s3::Credentials credentials, Clock& clock,
+                             HttpOptions http)
+    : credentials_(std::move(credentials)),
+      clock_(clock),
+      http_([&] {
+        if (http.ca_bundle.empty()) http.ca_bundle = location.ca_bundle;
+        if (http.user_agent.empty()) http.user_agent = "skerry/0.1.0";
+        return std::move(http);
+      }()),
+      location_(std::make_shared<const Location>(std::move(location))) {}
+
+ObjectCapabilities S3ObjectStore::capabilities() const {
+  return {.conditional_put = true,
+          .multipart = true,
+          .storage_class = true,
+          .max_put_bytes = kMaxPut,
+          .min_part_bytes = kMinPart,
+          .max_batch_delete = 1000,
+          .ranged_get = true};
+}
+
+S3ObjectStore::LocationPtr S3ObjectStore::location() const {
+  std::lock_guard lock(mutex_);
+  return location_;
+}
+
+/// True if the request is worth sending again because something about it is known better now.
+bool S3ObjectStore::learn(const HttpAnswer& answer, const Problem& problem, const Location& used) {
+  std::lock_guard lock(mutex_);
+  if (problem.code == "RequestTimeTooSkewed") {
+    const TimeNs server = http_time(answer.header("date"));
+    if (server == 0) return false;
+    clock_offset_ns_ = server - clock_.now_ns();
+    return true;
+  }
+  const bool elsewhere = answer.status == 301 || answer.status == 307 || answer.status == 400;
+  if (!elsewhere || problem.region.empty() || problem.region == used.region) return false;
+  Location right = used;
+  right.region = problem.region;
+  const std::string old_name = "//s3." + used.region + ".amazonaws.com";
+  if (const size_t at = right.endpoint.find(old_name); at != std::string::npos) {
+    right.endpoint.replace(at, old_name.size(), "//s3." + right.region + ".amazonaws.com");
+  }
+  location_ = std::make_shared<const Location>(std::move(right));
+  return true;
+}
+
+Result<HttpAnswer> S3ObjectStore::send_once(const OpContext& ctx, const Call& call,
+                                            const Location& location) {
+  s3::SignedRequest signing;
+  const std::string path = location.path(call.key);
+  signing.method = call.method;
+  signing.path = path;
+  signing.query = call.query;
+  signing.headers = call.headers;
+  signing.headers.emplace_back("host", location.host());
+  TimeNs now = clock_.now_ns();
+  {
+    std::lock_guard lock(mutex_);
+    now += clock_offset_ns_;
+  }
+  s3::sign(
+      signing,
+      location.sign_payload ? s3::hex(s3::sha256(call.body)) : std::string(s3::kUnsignedPayload),
+      credentials_, {location.region, "s3", now});
+  HttpRequest request;
+  request.method = call.method;
+  request.url = location.origin() + s3::uri_encode(path, true);
+  if (!call.query.empty()) request.url += "?" + s3::canonical_query(call.query);
+  request.headers = std::move(signing.headers);
+  request.body = call.body;
+  request.into = call.into;
+  return http_.perform(ctx, request);
+}
+
+Result<HttpAnswer> S3ObjectStore::send(const OpContext& ctx, const Call& call) {
+  for (int attempt = 0;; ++attempt) {
+    const LocationPtr at = location();
+    SKERRY_ASSIGN(HttpAnswer answer, send_once(ctx, call, *at));
+    if (answer.status / 100 == 2) return answer;
+    const Problem problem(answer);
+    if (attempt == 0 && learn(answer, problem, *at)) continue;
+    return problem.error(call, answer.status, *at);
+  }
+}
+
+Status S3ObjectStore::make_bucket_if_absent(const OpContext& ctx) {
+  const LocationPtr at = location();
+  Result<HttpAnswer> there = send(ctx, {"HEAD", "", {}, {}, {}, {}});
+  if (there.ok()) return {};
+  if (there.error().code() != ENOENT) return std::move(there).error();
+  std::string body;
+  if (at->region != "us-east-1") {
+    body =
+        "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
+        "<LocationConstraint>" +
+        at->region + "</LocationConstraint></CreateBucketConfiguration>";
+  }
+  SKERRY_TRY(send(ctx, {"PUT", "", {}, {}, {as_bytes(body)}, {}}));
+  return {};
+}
+
+Status S3ObjectStore::put(const OpContext& ctx, std::string_view key,
+                          const std::vector<ByteView>& pieces, const PutOptions& options) {
+  if (key.empty()) return Error(EINVAL, "an object key must not be empty");
+  const LocationPtr at = location();
+  Call call{"PUT", at->prefix + std::string(key), {}, {}, pieces, {}};
+  call.headers = {{"content-type", "application/octet-stream"},
+                  {"x-amz-checksum-crc32c", crc32c_text(pieces)}};
+  if (options.if_absent) call.headers.emplace_back("if-none-match", "*");
+  const std::string& storage_class =
+      options.storage_class.empty() ? at->storage_class : options.storage_class;
+  if (!storage_class.empty()) call.headers.emplace_back("x-amz-storage-class", storage_class);
+  SKERRY_TRY(send(ctx, call));
+  return {};
+}
+
+Status S3ObjectStore::get(const OpContext& ctx, std::string_view key, uint64_t offset,
+                          MutableBytes out) {
+  if (out.empty()) return {};
+  const LocationPtr at = location();
+  if (offset > static_cast<uint64_t>(INT64_MAX) - out.size()) {
+    return Error(EINVAL, "no object is as long as 2^63 bytes");
+  }
+  const std::string range = std::to_string(offset) + "-" + std::to_string(offset + out.size() - 1);
+  Call call{"GET", at->prefix + std::string(key), {}, {{"range", "bytes=" + range}}, {}, out};
+  SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
+  const std::string_view told = answer.header("content-range");
+  if (answer.status == 206 && answer.received == out.size() &&
+      told.starts_with("bytes " + range + "/")) {
+    return {};
+  }
+  const std::string about = at->describe() + ": GET " + call.key + ", bytes " + range;
+  // The rest of a shorter object, and all of that rest.
+  const uint64_t end = offset + answer.received;
+  const std::string rest =
+      "bytes " + std::to_string(offset) + "-" + std::to_string(end - 1) + "/" + std::to_string(end);
+  if (answer.received > 0 && answer.received < out.size() && told == rest) {
+    return Error(EINVAL, about + ": the object is shorter (" + std::string(told) + ")");
+  }
+  return Error(EIO, about + ": the server sent " + std::to_string(answer.received) + " bytes, \"" +
+                        std::string(told) + "\", status " + std::to_string(answer.status))
+      .set_retryable();
+}
+
+Result<ObjectInfo> S3ObjectStore::head(const OpContext& ctx, std::string_view key) {
+  Call call{"HEAD", location()->prefix + std::string(key), {}, {}, {}, {}};
+  SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
+  ObjectInfo info;
+  info.key = key;
+  info.size_bytes = strtoull(std::string(answer.header("content-length")).c_str(), nullptr, 10);
+  info.modified_ns = http_time(answer.header("last-modified"));
+  info.etag = unquoted(answer.header("etag"));
+  info.storage_class = answer.header("x-amz-storage-class");
+  return info;
+}
+
+Status S3ObjectStore::remove(const OpContext& ctx, std::string_view key) {
+  Call call{"DELETE", location()->prefix + std::string(key), {}, {}, {}, {}};
+  Result<HttpAnswer> answer = send(ctx, call);
+  if (answer.ok() || answer.error().code() == ENOENT) return {};
+  return std::move(answer).error();
+}
+
+Result<std::vector<DeleteOutcome>> S3ObjectStore::remove_batch(
+    const OpContext& ctx, const std::vector<std::string>& keys) {
+  if (keys.size() > capabilities().max_batch_delete) {
+    return Error(EINVAL, "too many keys in one batch delete");
+  }
+  std::vector<DeleteOutcome> outcomes;
+  for (const std::string& key : keys) outcomes.push_back({key, 0});
+  const LocationPtr at = location();
+  std::vector<size_t> alone;
+  std::string body =
+      "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Quiet>true</Quiet>";
+  for (size_t i = 0; i < keys.size(); ++i) {
+    std::string object = "<Object><Key>";
+    if (!append_xml(at->prefix + keys[i], &object)) {
+      alone.push_back(i);
+      continue;
+    }
+    body += object + "</Key></Object>";
+  }
+  body += "</Delete>";
+  if (alone.size() < keys.size()) {
+    Call call{"POST", "", {{"delete", ""}}, {}, {as_bytes(body)}, {}};
+    call.headers = {{"content-type", "application/xml"}, {"content-md5", md5_text(body)}};
+    SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
+    const std::optional<ptree> xml = parse_xml(answer.text);
+    if (!xml) {
+      return Error(EIO, at->describe() + ": the answer to a batch delete is no XML")
+          .set_retryable();
+    }
+    for (const auto& [name, child] : *xml) {
+      if (name != "Error") continue;
+      const std::string key = text_of(child, "Key");
+      for (size_t i = 0; i < keys.size(); ++i) {
+        if (at->prefix + keys[i] != key) continue;
+        const std::string code = text_of(child, "Code");
+        outcomes[i].error =
+            code == "NoSuchKey" ? 0 : errno_of(code == "AccessDenied" ? 403 : 0, code);
+      }
+    }
+  }
+  for (size_t i : alone) {
+    Status removed = remove(ctx, keys[i]);
+    if (!removed.ok()) outcomes[i].error = removed.error().code();
+  }
+  return outcomes;
+}
+
+Result<ObjectPage> S3ObjectStore::list(const OpContext& ctx, std::string_view prefix,
+                                       std::string_view start_after, uint32_t limit) {
+  ObjectPage page;
+  const LocationPtr at = location();
+  std::string token;
+  while (page.objects.size() < limit) {
+    const auto wanted = std::min<size_t>(limit - page.objects.size(), kMaxListed);
+    Call call{"GET", "", {{"list-type", "2"}, {"encoding-type", "url"}}, {}, {}, {}};
+    call.query.emplace_back("max-keys", std::to_string(wanted));
+    call.query.emplace_back("prefix", at->prefix + std::string(prefix));
+    if (!token.empty()) {
+      call.query.emplace_back("continuation-token", token);
+    } else if (!start_after.empty()) {
+      call.query.emplace_back("start-after", at->prefix + std::string(start_after));
+    }
+    SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
+    const std::optional<ptree> xml = parse_xml(answer.text);
+    if (!xml || !xml->get_child_optional("IsTruncated")) {
+      return Error(EIO, at->describe() + ": the answer to a listing is no ListBucketResult")
+          .set_retryable();
+    }
+    const bool encoded = text_of(*xml, "EncodingType") == "url";
+    for (const auto& [name, child] : *xml) {
+      if (name != "Contents") continue;
+      ObjectInfo info;
+      info.key = text_of(child, "Key");
+      if (encoded) info.key = url_decoded(info.key);
+      if (!info.key.starts_with(at->prefix)) {
+        return Error(EIO, at->describe() + ": a listing of keys that were not asked for");
+      }
+      info.key.erase(0, at->prefix.size());
+      info.size_bytes = strtoull(text_of(child, "Size").c_str(), nullptr, 10);
+      info.modified_ns = xml_time(text_of(child, "LastModified"));
+      info.etag = unquoted(text_of(child, "ETag"));
+      info.storage_class = text_of(child, "StorageClass");
+      page.objects.push_back(std::move(info));
+    }
+    page.more = text_of(*xml, "IsTruncated") == "true";
+    token = text_of(*xml, "NextContinuationToken");
+    if (!page.more) break;
+    if (token.empty()) {
+      return Error(EIO, at->describe() + ": a listing that goes on and does not say where");
+    }
+  }
+  return page;
+}
+
+Result<std::string> S3ObjectStore::start_upload(const OpContext& ctx, std::string_view key,
+                                                const PutOptions& options) {
+  const LocationPtr at = location();
+  Call call{"POST", at->prefix + std::string(key), {{"uploads", ""}}, {}, {}, {}};
+  call.headers = {{"content-type", "application/octet-stream"}};
+  const std::string& storage_class =
+      options.storage_class.empty() ? at->storage_class : options.storage_class;
+  if (!storage_class.empty()) call.headers.emplace_back("x-amz-storage-class", storage_class);
+  SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
+  const std::optional<ptree> xml = parse_xml(answer.text);
+  std::string id = xml ? text_of(*xml, "UploadId") : "";
+  if (id.empty()) return Error(EIO, at->describe() + ": an upload began and has no id");
+  return id;
+}
+
+Result<UploadedPart> S3ObjectStore::put_part(const OpContext& ctx, std::string_view key,
+                                             std::string_view upload_id, uint32_t number,
+                                             ByteView data) {
+  if (number == 0) return Error(EINVAL, "parts are numbered from 1");
+  Call call{"PUT", location()->prefix + std::string(key), {}, {}, {data}, {}};
+  call.query = {{"partNumber", std::to_string(number)}, {"uploadId", std::string(upload_id)}};
+  call.headers = {{"content-md5", md5_text(as_string_view(data))}};
+  SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
+  return UploadedPart{number, unquoted(answer.header("etag"))};
+}
+
+Status S3ObjectStore::complete_upload(const OpContext& ctx, std::string_view key,
+                                      std::string_view upload_id,
+                                      const std::vector<UploadedPart>& parts) {
+  if (parts.empty()) return Error(EINVAL, "an upload needs a part");
+  std::string body = "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
+  for (const UploadedPart& part : parts) {
+    body += "<Part><PartNumber>" + std::to_string(part.number) + "</PartNumber><ETag>&quot;";
+    append_xml(part.etag, &body);
+    body += "&quot;</ETag></Part>";
+  }
+  body += "</CompleteMultipartUpload>";
+  const LocationPtr at = location();
+  Call call{"POST",
+            at->prefix + std::string(key),
+            {{"uploadId", std::string(upload_id)}},
+            {},
+            {as_bytes(body)},
+            {}};
+  call.headers = {{"content-type", "application/xml"}};
+  SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
+  // The server says 200 before it is done, and what went wrong then is in the body.
+  if (std::optional<ptree> xml = parse_xml(answer.text); !xml || xml->get_child_optional("Code")) {
+    return Problem(answer).error(call, 500, *at);
+  }
+  return {};
+}
+
+Status S3ObjectStore::abort_upload(const OpContext& ctx, std::string_view key,
+                                   std::string_view upload_id) {
+  Call call{"DELETE",
+            location()->prefix + std::string(key),
+            {{"uploadId", std::string(upload_id)}},
+            {},
+            {},
+            {}};
+  SKERRY_TRY(send(ctx, call));
+  return {};
+}
+
+}  // namespace skerry

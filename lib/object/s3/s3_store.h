@@ -1,0 +1,77 @@
+// S3ObjectStore: objects in Amazon S3 or what speaks its REST API ("Amazon S3 API Reference").
+//
+// Requests are signed (signature.h), sent over kept connections by one thread (io/http_client.h),
+// and held to what was asked for: an answer of another length or range is an error and never data.
+// What a put sends carries a CRC-32C, which the server compares with what it stores. Errors name
+// the operation, the key, the status, and S3's code and request id. Only what concerns the request
+// itself is done again here: the clock is set by the server's where that says it is wrong, and the
+// region where the server names another. For the rest see RetryObjectStore.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "io/http_client.h"
+#include "object/object_store.h"
+#include "object/s3/credentials.h"
+#include "object/s3/location.h"
+
+namespace skerry {
+
+class S3ObjectStore final : public ObjectStore {
+ public:
+  /// Reads the environment; asks the store nothing. EINVAL and EACCES say what to do.
+  static Result<std::unique_ptr<S3ObjectStore>> open(std::string_view url, Clock& clock);
+
+  S3ObjectStore(s3::Location location, s3::Credentials credentials, Clock& clock,
+                HttpOptions http = {});
+
+  /// CreateBucket, unless the bucket is there.
+  Status make_bucket_if_absent(const OpContext& ctx);
+
+  std::string describe() const override { return location()->describe(); }
+  ObjectCapabilities capabilities() const override;
+  Status put(const OpContext& ctx, std::string_view key, const std::vector<ByteView>& pieces,
+             const PutOptions& options = {}) override;
+  Status get(const OpContext& ctx, std::string_view key, uint64_t offset,
+             MutableBytes out) override;
+  Result<ObjectInfo> head(const OpContext& ctx, std::string_view key) override;
+  Status remove(const OpContext& ctx, std::string_view key) override;
+  Result<std::vector<DeleteOutcome>> remove_batch(const OpContext& ctx,
+                                                  const std::vector<std::string>& keys) override;
+  Result<ObjectPage> list(const OpContext& ctx, std::string_view prefix,
+                          std::string_view start_after, uint32_t limit) override;
+  Result<std::string> start_upload(const OpContext& ctx, std::string_view key,
+                                   const PutOptions& options = {}) override;
+  Result<UploadedPart> put_part(const OpContext& ctx, std::string_view key,
+                                std::string_view upload_id, uint32_t number,
+                                ByteView data) override;
+  Status complete_upload(const OpContext& ctx, std::string_view key, std::string_view upload_id,
+                         const std::vector<UploadedPart>& parts) override;
+  Status abort_upload(const OpContext& ctx, std::string_view key,
+                      std::string_view upload_id) override;
+
+ private:
+  using LocationPtr = std::shared_ptr<const s3::Location>;
+  struct Call;
+  struct Problem;
+
+  LocationPtr location() const;
+  Result<HttpAnswer> send(const OpContext& ctx, const Call& call);
+  Result<HttpAnswer> send_once(const OpContext& ctx, const Call& call,
+                               const s3::Location& location);
+  bool learn(const HttpAnswer& answer, const Problem& problem, const s3::Location& used);
+
+  const s3::Credentials credentials_;
+  Clock& clock_;
+  HttpClient http_;
+
+  mutable std::mutex mutex_;  // guards what follows, which a server may correct
+  LocationPtr location_;
+  TimeNs clock_offset_ns_ = 0;
+};
+
+}  // namespace skerry

@@ -1,0 +1,400 @@
+// The S3 store against answers that a server should not give, and some that it may.
+#include "object/s3/s3_store.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <map>
+#include <thread>
+
+#include "object/decorators/retry_store.h"
+#include "support/http_server.h"
+
+namespace skerry {
+namespace {
+
+using Answer = HttpServer::Answer;
+using Request = HttpServer::Request;
+
+constexpr TimeNs kMs = 1'000'000;
+
+template <typename R>
+int code(const R& result) {
+  return result.ok() ? 0 : result.error().code();
+}
+template <typename R>
+std::string message(const R& result) {
+  return result.ok() ? "" : result.error().message();
+}
+
+std::string error_xml(const std::string& code, const std::string& more = "") {
+  return "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>" + code +
+         "</Code><Message>because</Message>" + more + "<RequestId>4711</RequestId></Error>";
+}
+
+struct Fixture {
+  explicit Fixture(HttpServer::Handler handler, HttpOptions http = {},
+                   const std::string& parameters = "")
+      : server(std::move(handler)) {
+    auto location = s3::parse_location("s3://bucket/p?endpoint=" + server.url() + parameters,
+                                       [](const char*) -> const char* { return nullptr; });
+    REQUIRE(message(location) == "");
+    store = std::make_shared<S3ObjectStore>(*location, s3::Credentials{"key", "secret", ""},
+                                            system_clock(), std::move(http));
+    ctx.clock = &system_clock();
+    ctx.deadline_ns = ctx.clock->monotonic_ns() + 20'000 * kMs;
+  }
+  Status get(std::string* out, uint64_t offset = 0) {
+    return store->get(ctx, "k", offset, std::as_writable_bytes(std::span(*out)));
+  }
+
+  HttpServer server;
+  std::shared_ptr<S3ObjectStore> store;
+  OpContext ctx;
+};
+
+std::string part(const std::string& body, const std::string& range) {
+  return HttpServer::whole("206 Partial Content", "Content-Range: bytes " + range + "\r\n", body);
+}
+
+}  // namespace
+
+TEST_CASE("s3: an answer that ends at any byte is no data", "[s3]") {
+  const std::string answer = part("0123456789", "0-9/20");
+  std::atomic<size_t> sent{0};
+  Fixture f([&](const Request&) { return Answer{answer.substr(0, sent), true}; });
+  for (sent = 0; sent < answer.size(); ++sent) {
+    std::string out(10, '.');
+    const Status got = f.get(&out);
+    INFO(sent << " bytes of the answer: " << message(got));
+    REQUIRE(code(got) == EIO);
+    CHECK(got.error().retryable());
+    CHECK_FALSE(got.error().maybe_applied());
+  }
+  std::string out(10, '.');
+  REQUIRE(message(f.get(&out)) == "");
+  CHECK(out == "0123456789");
+}
+
+TEST_CASE("s3: an answer to another question is no data", "[s3]") {
+  std::string answer;
+  Fixture f([&](const Request&) { return Answer{answer}; });
+  std::string out(10, '.');
+  for (const std::string& wrong : {
+           part("0123456789", "1-10/20"),                  // another range
+           part("01234567890", "0-10/20"),                 // a longer one
+           HttpServer::whole("206 OK", "", "0123456789"),  // none
+           HttpServer::whole("200 OK", "", "0123456789"),  // the object, whole
+           HttpServer::whole("200 OK", "", "0123456789abcdef"),
+           HttpServer::whole("204 No Content", "", ""),
+           HttpServer::whole("302 Found", "Location: http://127.0.0.1:1/\r\n", ""),
+           std::string("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-9/20\r\n"
+                       "Transfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n0\r\n\r\n"),
+       }) {
+    answer = wrong;
+    INFO(wrong);
+    const Status got = f.get(&out);
+    CHECK((code(got) == EIO || code(got) == EINVAL));
+  }
+  answer = part("01234", "0-4/5");
+  CHECK(code(f.get(&out)) == EINVAL);
+  CHECK(message(f.get(&out)).find("shorter (bytes 0-4/5)") != std::string::npos);
+  answer = HttpServer::whole("416 Range", "", error_xml("InvalidRange"));
+  CHECK(code(f.get(&out, 30)) == EINVAL);
+}
+
+TEST_CASE("s3: an error names the operation, the key, the status and the request", "[s3]") {
+  std::string answer = HttpServer::whole("503 Slow Down", "", error_xml("SlowDown"));
+  Fixture f([&](const Request&) { return Answer{answer}; });
+  const Status busy = f.store->put(f.ctx, "k", {as_bytes("x")});
+  CHECK(code(busy) == EIO);
+  CHECK(busy.error().retryable());
+  CHECK(busy.error().maybe_applied());
+  CHECK(message(busy) ==
+        "s3://bucket/p at " + f.server.url() + ": PUT p/k: 503 SlowDown, because (request 4711)");
+  for (const auto& [status, name, number] : {std::tuple("403 x", "AccessDenied", EACCES),
+                                             {"404 x", "NoSuchKey", ENOENT},
+                                             {"404 x", "NoSuchBucket", EIO},
+                                             {"412 x", "PreconditionFailed", EEXIST},
+                                             {"507 x", "XMinioStorageFull", ENOSPC},
+                                             {"501 x", "NotImplemented", ENOTSUP}}) {
+    answer = HttpServer::whole(status, "", error_xml(name));
+    const Status refused = f.store->put(f.ctx, "k", {});
+    CHECK(code(refused) == number);
+    CHECK(message(refused).find(name) != std::string::npos);
+    CHECK_FALSE(refused.error().retryable());
+  }
+  answer = HttpServer::whole("500 x", "", "<html>no XML</html>");
+  CHECK(message(f.store->head(f.ctx, "k")).find("HEAD p/k: 500") != std::string::npos);
+  CHECK(message(f.store->list(f.ctx, "", "", 10)).find("GET: 500") != std::string::npos);
+}
+
+TEST_CASE("s3: what passes is tried again", "[s3]") {
+  std::atomic<int> asked{0};
+  Fixture f([&](const Request&) {
+    if (++asked < 4) return Answer{HttpServer::whole("503 x", "", error_xml("SlowDown"))};
+    return Answer{part("0123456789", "0-9/10")};
+  });
+  RetryObjectStore patient(f.store, system_random(), {8, kMs, kMs});
+  std::string out(10, '.');
+  REQUIRE(message(patient.get(f.ctx, "k", 0, std::as_writable_bytes(std::span(out)))) == "");
+  CHECK(asked == 4);
+  CHECK(f.server.connections() == 1);
+}
+
+TEST_CASE("s3: a put whose answer is lost", "[s3]") {
+  std::atomic<int> asked{0};
+  Fixture f([&](const Request& request) {
+    CHECK(request.body == "hello world");
+    CHECK(request.header("x-amz-checksum-crc32c") == "yZRlqg==");
+    if (++asked == 1) return Answer{"", true};
+    return Answer{HttpServer::whole("200 OK", "ETag: \"e\"\r\n", "")};
+  });
+  const Status lost = f.store->put(f.ctx, "k", {as_bytes("hello "), as_bytes("world")});
+  CHECK(code(lost) == EIO);
+  CHECK(lost.error().maybe_applied());
+  CHECK(lost.error().retryable());
+  CHECK(message(f.store->put(f.ctx, "k", {as_bytes("hello world")})) == "");
+}
+
+TEST_CASE("s3: a server that is silent", "[s3]") {
+  HttpOptions http;
+  http.first_byte_timeout_ns = 300 * kMs;
+  std::atomic<int> silent_ms{60'000};
+  Fixture f(
+      [&](const Request&) {
+        return Answer{part("0123456789", "0-9/10"), false, silent_ms};
+      },
+      http);
+  std::string out(10, '.');
+  SECTION("the client's own limit") {
+    const Status late = f.get(&out);
+    CHECK(code(late) == ETIMEDOUT);
+    CHECK(late.error().retryable());
+  }
+  SECTION("the call's deadline") {
+    f.ctx.deadline_ns = f.ctx.clock->monotonic_ns() + 50 * kMs;
+    CHECK(code(f.get(&out)) == ETIMEDOUT);
+    CHECK(f.ctx.clock->monotonic_ns() - f.ctx.deadline_ns < 5000 * kMs);
+  }
+  SECTION("the caller gives up") {
+    CancelToken cancel;
+    f.ctx.cancel = &cancel;
+    std::thread other([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      cancel.cancel();
+    });
+    CHECK(code(f.get(&out)) == ECANCELED);
+    other.join();
+  }
+  silent_ms = 0;
+  f.ctx.cancel = nullptr;
+  f.ctx.deadline_ns = INT64_MAX;
+  CHECK(message(f.get(&out)) == "");
+}
+
+TEST_CASE("s3: nobody listens", "[s3]") {
+  std::string url;
+  {
+    url = HttpServer([](const Request&) { return Answer{}; }).url();
+  }
+  Fixture f([](const Request&) { return Answer{}; });
+  auto location = s3::parse_location("s3://bucket?endpoint=" + url,
+                                     [](const char*) -> const char* { return nullptr; });
+  S3ObjectStore store(*location, {"key", "secret", ""}, system_clock());
+  const Status refused = store.put(f.ctx, "k", {as_bytes("x")});
+  CHECK(code(refused) == EIO);
+  CHECK(refused.error().retryable());
+  CHECK_FALSE(refused.error().maybe_applied());
+  CHECK(message(refused).find("PUT " + url + "/bucket/k") != std::string::npos);
+}
+
+TEST_CASE("s3: the server's clock and region count", "[s3]") {
+  std::vector<std::string> dates, scopes;
+  bool about_clock = GENERATE(true, false);
+  Fixture f([&](const Request& request) {
+    dates.push_back(request.header("x-amz-date"));
+    scopes.push_back(request.header("authorization"));
+    if (dates.size() > 1) return Answer{HttpServer::whole("200 OK", "", "")};
+    if (about_clock) {
+      return Answer{HttpServer::whole("403 x", "Date: Fri, 24 May 2013 00:00:30 GMT\r\n",
+                                      error_xml("RequestTimeTooSkewed"))};
+    }
+    return Answer{HttpServer::whole(
+        "400 x", "", error_xml("AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"))};
+  });
+  REQUIRE(message(f.store->put(f.ctx, "k", {})) == "");
+  REQUIRE(message(f.store->put(f.ctx, "k", {})) == "");
+  REQUIRE(dates.size() == 3);
+  if (about_clock) {
+    CHECK(dates[1].substr(0, 13) == "20130524T0000");
+    CHECK(dates[2].substr(0, 13) == "20130524T0000");
+  } else {
+    CHECK(scopes[0].find("/us-east-1/s3/") != std::string::npos);
+    CHECK(scopes[1].find("/eu-west-1/s3/") != std::string::npos);
+    CHECK(scopes[2].find("/eu-west-1/s3/") != std::string::npos);
+  }
+}
+
+TEST_CASE("s3: a batch delete tells of each key", "[s3]") {
+  std::string posted;
+  Fixture f([&](const Request& request) {
+    if (request.line().starts_with("DELETE")) {
+      CHECK(request.line() == "DELETE /bucket/p/bad%01key HTTP/1.1");
+      return Answer{HttpServer::whole("204 x", "", "")};
+    }
+    posted = request.body;
+    CHECK(request.line() == "POST /bucket?delete= HTTP/1.1");
+    CHECK(request.header("content-md5").size() == 24);
+    return Answer{HttpServer::whole("200 OK", "",
+                                    "<DeleteResult><Error><Key>p/b&amp;&lt;</Key><Code>AccessDenied"
+                                    "</Code></Error></DeleteResult>")};
+  });
+  auto outcomes = f.store->remove_batch(f.ctx, {"a", "b&<", "bad\x01key"});
+  REQUIRE(message(outcomes) == "");
+  CHECK(posted.find("<Key>p/a</Key>") != std::string::npos);
+  CHECK(posted.find("<Key>p/b&amp;&lt;</Key>") != std::string::npos);
+  CHECK((*outcomes)[0].error == 0);
+  CHECK((*outcomes)[1].error == EACCES);
+  CHECK((*outcomes)[2].error == 0);
+}
+
+TEST_CASE("s3: listings that are wrong are errors", "[s3]") {
+  std::string answer;
+  Fixture f([&](const Request&) { return Answer{HttpServer::whole("200 OK", "", answer)}; });
+  for (const char* wrong :
+       {"", "no XML", "<ListBucketResult></ListBucketResult>",
+        "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>other/k</Key></Contents>"
+        "</ListBucketResult>",
+        "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"}) {
+    answer = wrong;
+    CHECK(code(f.store->list(f.ctx, "", "", 10)) == EIO);
+  }
+  answer =
+      "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated><Contents>"
+      "<Key>p/a+b%2Bc%C3%A9</Key><Size>7</Size><LastModified>2013-05-24T00:00:01.000Z</"
+      "LastModified>"
+      "<ETag>&quot;e&quot;</ETag></Contents></ListBucketResult>";
+  auto page = f.store->list(f.ctx, "", "", 10);
+  REQUIRE(message(page) == "");
+  REQUIRE(page->objects.size() == 1);
+  CHECK(page->objects[0].key == "a b+c\xc3\xa9");
+  CHECK(page->objects[0].size_bytes == 7);
+  CHECK(page->objects[0].etag == "e");
+  CHECK(page->objects[0].modified_ns == TimeNs{1369353601} * 1000 * kMs);
+}
+
+TEST_CASE("s3: an upload that fails after it was answered", "[s3]") {
+  Fixture f([&](const Request&) {
+    return Answer{HttpServer::whole("200 OK", "", error_xml("InternalError"))};
+  });
+  const Status done = f.store->complete_upload(f.ctx, "k", "id", {{1, "e"}});
+  CHECK(code(done) == EIO);
+  CHECK(done.error().retryable());
+}
+
+TEST_CASE("s3: many requests at once share connections and one thread", "[s3]") {
+  std::atomic<int> asked{0};
+  Fixture f([&](const Request&) {
+    ++asked;
+    return Answer{part("0123456789", "0-9/10"), false, 20};
+  });
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 32; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 8; ++i) {
+        std::string out(10, '.');
+        if (!f.get(&out).ok() || out != "0123456789") ++wrong;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  CHECK(wrong == 0);
+  CHECK(asked == 256);
+  CHECK(f.server.connections() <= 32);
+}
+
+#if !defined(__SANITIZE_THREAD__)
+TEST_CASE("s3: a child process does not use its parent's connections", "[s3]") {
+  Fixture f([&](const Request&) { return Answer{part("0123456789", "0-9/10")}; });
+  std::string out(10, '.');
+  REQUIRE(message(f.get(&out)) == "");
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    const int got = code(f.get(&out));
+    f.store.reset();
+    _exit(got);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == EIO));
+  CHECK(message(f.get(&out)) == "");
+}
+#endif
+
+TEST_CASE("s3: storage URLs and the environment", "[s3]") {
+  std::map<std::string, std::string> variables;
+  auto variable = [&](const char* name) -> const char* {
+    auto found = variables.find(name);
+    return found == variables.end() ? nullptr : found->second.c_str();
+  };
+  auto parse = [&](const std::string& url) { return s3::parse_location(url, variable); };
+  auto at = parse("s3://data/some/pre%20fix/?region=eu-west-1");
+  REQUIRE(message(at) == "");
+  CHECK(at->origin() == "https://data.s3.eu-west-1.amazonaws.com");
+  CHECK(at->path(at->prefix + "k") == "/some/pre fix/k");
+  CHECK_FALSE(at->sign_payload);
+  CHECK(parse("s3://my.data")->origin() == "https://s3.us-east-1.amazonaws.com");
+  CHECK(parse("s3://my.data")->path("k") == "/my.data/k");
+  CHECK(parse("s3://data?region=cn-north-1")->host() == "data.s3.cn-north-1.amazonaws.com.cn");
+  variables = {{"AWS_ENDPOINT_URL", "http://host:9000/"}, {"AWS_DEFAULT_REGION", "there"}};
+  CHECK(parse("s3://data")->origin() == "http://host:9000");
+  CHECK(parse("s3://data")->path("") == "/data");
+  CHECK(parse("s3://data")->region == "there");
+  CHECK(parse("s3://data")->sign_payload);
+  variables["AWS_ENDPOINT_URL_S3"] = "https://other";
+  variables["AWS_REGION"] = "here";
+  CHECK(parse("s3://data?style=virtual")->origin() == "https://data.other");
+  CHECK(parse("s3://data")->region == "here");
+  CHECK(parse("s3://data?region=mine&endpoint=http%3A//x")->describe() == "s3://data at http://x");
+  for (const char* wrong :
+       {"s3://", "s3:///k", "s3://a", "file:///x", "s3://data?endpoint=host", "s3://data?x=1",
+        "s3://data?region", "s3://data?style=odd", "s3://data/%zz", "s3://data?payload=1",
+        "s3://data?endpoint=http://u:p@host", "s3://key:secret@data"}) {
+    INFO(wrong);
+    CHECK(code(parse(wrong)) == EINVAL);
+    CHECK(message(parse(wrong)).find("secret") == std::string::npos);
+  }
+}
+
+TEST_CASE("s3: credentials of the environment and of shared files", "[s3]") {
+  const std::string file =
+      "# a comment\n[default]\naws_access_key_id = D\n  nested = 1\naws_secret_access_key=S=/+\n"
+      "[ profile work ]\r\naws_access_key_id=W\r\n; another\naws_session_token = T\n[empty]";
+  CHECK(s3::profile_settings(file, "default") ==
+        std::map<std::string, std::string>{{"aws_access_key_id", "D"},
+                                           {"aws_secret_access_key", "S=/+"}});
+  CHECK(s3::profile_settings(file, "profile work")["aws_session_token"] == "T");
+  CHECK(s3::profile_settings(file, "nobody").empty());
+  std::map<std::string, std::string> variables = {{"HOME", "/nonexistent"}};
+  auto variable = [&](const char* name) -> const char* {
+    auto found = variables.find(name);
+    return found == variables.end() ? nullptr : found->second.c_str();
+  };
+  s3::Location location;
+  location.bucket = "data";
+  CHECK(code(s3::find_credentials(location, variable)) == EACCES);
+  CHECK(message(s3::find_credentials(location, variable)).find("AWS_ACCESS_KEY_ID") !=
+        std::string::npos);
+  variables["AWS_ACCESS_KEY_ID"] = "A";
+  CHECK(code(s3::find_credentials(location, variable)) == EACCES);
+  variables["AWS_SECRET_ACCESS_KEY"] = "B";
+  CHECK(s3::find_credentials(location, variable)->access_key == "A");
+  location.anonymous = true;
+  CHECK(s3::find_credentials(location, variable)->access_key.empty());
+}
+
+}  // namespace skerry
