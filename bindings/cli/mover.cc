@@ -65,12 +65,22 @@ void fail_volume(CopyItem& item, const std::string& path, int64_t rc) {
   }
 }
 
-// For one entry of a batch, whose own error the library gives as a number.
-void fail_entry(CopyItem& item, const std::string& path, int64_t rc) {
-  if (rc == -ECANCELED) {
-    item.cancelled = true;
-  } else {
-    item.error = ":" + path + ": " + std::strerror(static_cast<int>(-rc));
+// For the entries of a batch, whose own errors the library gives as numbers; its sentence is that of
+// the last one that failed.
+template <typename Request, typename Path>
+void fail_entries(const std::vector<CopyItem*>& items, const std::vector<Request>& requests,
+                  const Path& path_of) {
+  bool last = true;
+  for (size_t i = items.size(); i-- > 0;) {
+    CopyItem& item = *items[i];
+    const int64_t rc = requests[i].result;
+    if (rc >= 0) continue;
+    if (last || rc == -ECANCELED) {
+      fail_volume(item, path_of(item), rc);
+    } else {
+      item.error = ":" + path_of(item) + ": " + std::strerror(static_cast<int>(-rc));
+    }
+    last = false;
   }
 }
 
@@ -153,12 +163,10 @@ class Uploader : public Mover {
     }
     const int64_t rc = skerry_write_batch(session_.volume(), session_.exact_context(),
                                           requests.data(), requests.size());
-    for (size_t i = 0; i < read.size(); ++i) {
-      if (rc < 0) {
-        fail_volume(*read[i], read[i]->to, rc);
-      } else if (requests[i].result < 0) {
-        fail_entry(*read[i], read[i]->to, requests[i].result);
-      }
+    if (rc < 0) {
+      for (CopyItem* item : read) fail_volume(*item, item->to, rc);
+    } else {
+      fail_entries(read, requests, [](const CopyItem& item) { return item.to; });
     }
     if (!interrupted()) return;
     for (CopyItem* item : items) item->cancelled = true;
@@ -244,16 +252,15 @@ class Downloader : public Mover {
     }
     const int64_t rc = skerry_read_batch(session_.volume(), session_.exact_context(),
                                          requests.data(), requests.size());
+    if (rc < 0) {
+      for (CopyItem* item : items) fail_volume(*item, item->from, rc);
+      return;
+    }
+    fail_entries(items, requests, [](const CopyItem& item) { return item.from; });
     for (size_t i = 0; i < items.size(); ++i) {
-      CopyItem& item = *items[i];
-      if (rc < 0) {
-        fail_volume(item, item.from, rc);
-      } else if (requests[i].result < 0) {
-        fail_entry(item, item.from, requests[i].result);
-      } else {
-        contents[i].resize(static_cast<size_t>(requests[i].result));
-        write_local(item, contents[i]);
-      }
+      if (requests[i].result < 0) continue;
+      contents[i].resize(static_cast<size_t>(requests[i].result));
+      write_local(*items[i], contents[i]);
     }
   }
 

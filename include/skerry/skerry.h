@@ -609,7 +609,7 @@ struct skerry_read_request {
   int64_t result; /**< out: bytes read or a negative errno */
 };
 /** Requests go out together; neighbouring ranges of one object are fetched at once.
- * @return how many succeeded. */
+ * skerry_last_error() tells of the last that failed. @return how many succeeded. */
 SKERRY_API int64_t skerry_read_batch(skerry_volume* volume, const skerry_context* context,
                                      struct skerry_read_request* requests, size_t count);
 
@@ -622,7 +622,7 @@ struct skerry_write_request {
   int32_t result; /**< out: 0 or a negative errno */
 };
 /** Creates or replaces many files; small ones share objects. Durable when it returns.
- * @return how many succeeded. */
+ * skerry_last_error() tells of the last that failed. @return how many succeeded. */
 SKERRY_API int64_t skerry_write_batch(skerry_volume* volume, const skerry_context* context,
                                       struct skerry_write_request* requests, size_t count);
 
