@@ -111,6 +111,29 @@ PlainStatements::OfTable statements_of(Table table, const std::string& schema) {
   return made;
 }
 
+/// What is NULL is refused. That the counters of a directory are there is looked up by a statement
+/// that begins after one which would have changed them.
+std::string request_sql(bool session, size_t directories) {
+  int next = 3;
+  auto parameter = [&next] { return "$" + std::to_string(next++); };
+  std::string high = "$1", low = "$2";
+  if (session) {
+    high = "(SELECT $1::bigint FROM @.client c WHERE c.id=" + parameter() + " FOR KEY SHARE)";
+  }
+  std::vector<std::string> sources, terms;
+  for (size_t i = 0; i < directories; ++i) {
+    const std::string alias = "t" + std::to_string(i);
+    sources.push_back("@.dirstat " + alias);
+    terms.push_back(alias + ".ino=" + parameter());
+    terms.push_back(alias + ".shard=" + parameter());
+  }
+  if (directories > 0) {
+    low = "(SELECT $2::bigint FROM " + joined(sources, ",") + " WHERE " + joined(terms, " AND ") +
+          ")";
+  }
+  return "INSERT INTO @.request(high,low,outcomes) VALUES(" + high + "," + low + ",'{}')";
+}
+
 /// Compiles one commit.
 class Planner {
  public:
@@ -120,6 +143,9 @@ class Planner {
   std::optional<PlainCommit> plan() {
     for (const Mutation& m : request_.mutations) {
       if (!std::visit([this](const auto& x) { return note(x); }, m)) return std::nullopt;
+    }
+    for (const Key& counters : counted_) {
+      if (first_.contains(counters)) return std::nullopt;  // their order would matter
     }
     for (const Expectation& e : request_.expectations) {
       if (!std::visit([this](const auto& x) { return check(x); }, e)) return std::nullopt;
@@ -157,7 +183,8 @@ class Planner {
     return true;
   }
   bool note(const AddDirStat& m) {
-    return !m.replace_time && ++directories_ <= PlainStatements::kMostDirectories;
+    counted_.push_back(dirstat_key(m.ino, m.shard));
+    return !m.replace_time && counted_.size() <= PlainStatements::kMostDirectories;
   }
   bool note(const AddUsage&) { return true; }
   template <typename Other>
@@ -265,21 +292,21 @@ class Planner {
 
   void add_request() {
     Parameters parameters;
-    parameters.number(request_.request[0]).number(request_.request[1]).number(request_.session);
-    for (const Mutation& m : request_.mutations) {
-      const auto* children = std::get_if<AddDirStat>(&m);
-      if (children != nullptr) parameters.number(children->ino).number(children->shard);
-    }
-    commit_.push_back({{&statements_.request[directories_], std::move(parameters)}, {}});
+    parameters.number(request_.request[0]).number(request_.request[1]);
+    if (request_.session != 0) parameters.number(request_.session);
+    for (const Key& counters : counted_) parameters.number(counters.a).number(counters.b);
+    commit_.push_back({{&statements_.request[request_.session != 0 ? 1 : 0][counted_.size()],
+                        std::move(parameters)},
+                       {}});
   }
 
   const PlainStatements& statements_;
   const CommitRequest& request_;
   std::map<Key, First> first_;
   std::map<Place, PlainCall> checks_;
-  std::set<Key> absent_;   // as their insertion will prove
-  std::set<Key> removed_;  // by their checks
-  size_t directories_ = 0;
+  std::set<Key> absent_;           // as their insertion will prove
+  std::set<Key> removed_;          // by their checks
+  std::vector<Key> counted_;       // counters of directories
   PlainCommit commit_;             // first the calls of entries alone
   std::vector<PlainCall> others_;  // the calls behind them
 };
@@ -301,34 +328,17 @@ PlainStatements::PlainStatements(const std::string& schema) {
                    "CONFLICT(scope,client) DO UPDATE SET bytes=t.bytes+excluded.bytes,"
                    "inodes=t.inodes+excluded.inodes",
                    schema)};
-  // What is NULL is refused. That the counters of a directory are there is looked up by a statement
-  // that begins after one which would have changed them.
-  for (size_t count = 0; count <= kMostDirectories; ++count) {
-    std::vector<std::string> sources, terms;
-    for (size_t i = 0; i < count; ++i) {
-      const std::string alias = "t" + std::to_string(i);
-      sources.push_back("@.dirstat " + alias);
-      terms.push_back(alias + ".ino=$" + std::to_string(4 + 2 * i) + " AND " + alias + ".shard=$" +
-                      std::to_string(5 + 2 * i));
+  for (size_t session = 0; session < 2; ++session) {
+    for (size_t count = 0; count <= kMostDirectories; ++count) {
+      request[session][count] = {"skerry_request" + std::to_string(session) + std::to_string(count),
+                                 in_schema(request_sql(session != 0, count), schema)};
     }
-    std::string low = "$2::bigint";
-    if (count > 0) {
-      low = "(SELECT $2::bigint FROM " + joined(sources, ",") + " WHERE " + joined(terms, " AND ") +
-            ")";
-    }
-    request[count] = {"skerry_request" + std::to_string(count),
-                      in_schema("INSERT INTO @.request(high,low,outcomes) VALUES((SELECT "
-                                "$1::bigint FROM @.client c WHERE c.id=$3 FOR KEY SHARE)," +
-                                    low + ",'{}')",
-                                schema)};
   }
 }
 
 std::optional<PlainCommit> plain_commit(const PlainStatements& statements,
                                         const CommitRequest& request) {
-  if (request.request == RequestId{} || request.session == 0 || request.mutations.empty()) {
-    return std::nullopt;
-  }
+  if (request.request == RequestId{} || request.mutations.empty()) return std::nullopt;
   return Planner(statements, request).plan();
 }
 

@@ -38,7 +38,8 @@ class PlainStatements {
   };
   std::array<OfTable, kTables> tables;  // empty for those that plain commits do not touch
   Statement count_children, use;
-  std::array<Statement, kMostDirectories + 1> request;  // an error if a directory is gone
+  /// An error if a directory is gone, or the session of [1].
+  std::array<std::array<Statement, kMostDirectories + 1>, 2> request;
 };
 
 /// A part of a plain commit.
@@ -51,7 +52,7 @@ struct PlainCall {
 /// request's row is last.
 using PlainCommit = std::vector<PlainCall>;
 
-/// Nothing if it is no common commit. The request has an id and a session.
+/// Nothing if it is no common commit, or one without an id.
 std::optional<PlainCommit> plain_commit(const PlainStatements& statements,
                                         const CommitRequest& request);
 
