@@ -67,6 +67,12 @@ Meta::Meta(std::shared_ptr<Store> store, VolumeFormat format, MetaOptions option
       acls_(std::make_unique<AclCache>()),
       session_watch_(std::make_unique<SessionWatch>()) {}
 
+uint64_t Meta::lane() {
+  static std::atomic<uint64_t> next{0};
+  thread_local const uint64_t number = next.fetch_add(1, std::memory_order_relaxed);
+  return number;
+}
+
 Meta::~Meta() {
   if (!exact_) store_->tell_changes(nullptr);
 }

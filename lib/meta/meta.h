@@ -111,11 +111,12 @@ class Meta : private ChangeSink {
   ClientId client() const { return client_.load(std::memory_order_acquire); }
   /// Objects of the current session have ids from here on.
   ObjectId first_object() const { return first_object_.load(std::memory_order_acquire); }
-  /// In turn, for what is spread over several records lest commits wait for each other.
-  uint64_t next_turn() { return turn_.fetch_add(1, std::memory_order_relaxed); }
+  /// A number of the calling thread, for what is spread over several records lest commits wait for
+  /// each other: those of one thread come one after another.
+  static uint64_t lane();
   /// Whose usage record a commit adds to; asked once a commit.
   ClientId usage_client() {
-    return usage_parts_ == 1 ? client() : usage_part(client(), next_turn() % usage_parts_);
+    return usage_parts_ == 1 ? client() : usage_part(client(), lane() % usage_parts_);
   }
   TimeNs now_ns() { return clock_.now_ns(); }
 
@@ -226,7 +227,6 @@ class Meta : private ChangeSink {
   const uint32_t usage_parts_;
   const bool keeps_file_flags_;
   const bool exact_;
-  std::atomic<uint64_t> turn_{0};
   OwnChanges* own_changes_ = nullptr;
   Clock& clock_;
   Random& random_;

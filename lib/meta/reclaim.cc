@@ -146,6 +146,7 @@ Result<CommitResult> Reclaim::commit(std::vector<Expectation> expectations,
 
 Status Reclaim::take_lease() {
   ReadRequest request;
+  request.time = true;
   request.keys = {volume_key(kVolumeReclaimer), volume_key(kVolumeEpoch),
                   volume_key(kOrphanCursor)};
   SKERRY_ASSIGN(ReadResult read, store_.read(ctx_, request));

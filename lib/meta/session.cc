@@ -168,6 +168,7 @@ void tidy_locked_files(const OpContext& ctx, Meta& meta, const std::vector<Ino>&
 Result<bool> remove_stale_session(const OpContext& ctx, Meta& meta, ClientId client) {
   const TimeNs began = meta.clock().monotonic_ns();
   ReadRequest request;
+  request.time = true;
   request.keys.push_back(client_key(client));
   SKERRY_ASSIGN(ReadResult read, meta.store().read(ctx, request));
   if (!read.records[0]) return true;

@@ -63,13 +63,14 @@ struct ReadRequest {
   /// inode record, and a directory's mtime, ctime (max) and nlink (2 + subdirectories) include its
   /// dirstat records.
   bool join = false;
+  bool time = false;  // ReadResult::server_time_ns is wanted
 };
 
 struct ReadResult {
   std::vector<std::optional<Record>> records;       // as keys
   std::vector<RangePage> pages;                     // as ranges
   std::vector<std::optional<AttributeHome>> homes;  // as inodes
-  TimeNs server_time_ns = 0;                        // the store's clock, never a client's
+  TimeNs server_time_ns = 0;  // the store's clock, never a client's; 0 if not asked for
 };
 
 // ---- Expectations: what must hold for a commit to be applied.

@@ -33,6 +33,7 @@ class RecordStream {
       SKERRY_TRY(ctx_.check());
       ReadRequest request;
       request.ranges.push_back(range_);
+      request.time = true;
       SKERRY_ASSIGN(ReadResult read, store_.read(ctx_, request));
       if (read.pages.size() != 1 || (read.pages[0].more && read.pages[0].records.empty())) {
         return Error(EIO, "the metadata store returned a malformed page");

@@ -78,7 +78,10 @@ STORE_TEST("client, orphan and garbage get the server's time and epoch", "") {
   world.set_time(123456);
   s.apply({Put{ClientRecord{7, 1}}});
   CHECK(s.at<ClientRecord>(client_key(7)).heartbeat_ns == 123456);
-  CHECK(s.read({}).server_time_ns == 123456);
+  ReadRequest asked;
+  asked.time = true;
+  CHECK(s.read(asked).server_time_ns == 123456);
+  CHECK(s.read({}).server_time_ns == 0);
   OrphanRecord orphan;
   orphan.attr.ino = 12;
   orphan.epoch = 99;

@@ -119,12 +119,15 @@ void PostgresProxy::forward(int client) {
   const sockaddr_un there = address_in(postgres_folder());
   bool open = connect(server, reinterpret_cast<const sockaddr*>(&there), sizeof there) == 0;
   std::vector<char> bytes(65536);
+  bool answered = true;
   while (open && !stop_) {
     pollfd waiting[] = {{client, POLLIN, 0}, {server, POLLIN, 0}};
     if (poll(waiting, 2, 20) <= 0) continue;
     for (int side = 0; side < 2 && open; ++side) {
       if (waiting[side].revents == 0) continue;
       const ssize_t count = read(waiting[side].fd, bytes.data(), bytes.size());
+      if (side == 0 && count > 0 && answered) ++round_trips_;
+      answered = side == 1;
       if (count <= 0 || mode_ == (side == 0 ? Mode::kLoseRequests : Mode::kLoseAnswers)) {
         open = false;
       } else if (send(waiting[1 - side].fd, bytes.data(), static_cast<size_t>(count),

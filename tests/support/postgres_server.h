@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <string>
 #include <thread>
 #include <vector>
@@ -42,6 +43,8 @@ class PostgresProxy {
   ~PostgresProxy();
   std::string url(const std::string& schema) const;
   void set(Mode mode) { mode_ = mode; }
+  /// How often a client has sent something after an answer, over all connections.
+  uint64_t round_trips() const { return round_trips_; }
 
  private:
   void serve();
@@ -51,6 +54,7 @@ class PostgresProxy {
   int listener_ = -1;
   std::atomic<Mode> mode_{Mode::kPass};
   std::atomic<bool> stop_{false};
+  std::atomic<uint64_t> round_trips_{0};
   std::thread acceptor_;
   std::vector<std::thread> connections_;  // the acceptor's
 };

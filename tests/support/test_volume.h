@@ -95,6 +95,7 @@ class TestVolume {
   void watch(TestClient& by) {
     ReadRequest request;
     request.ranges.push_back({Table::kClient, 0});
+    request.time = true;
     auto result = admin.read(ctx, request);
     REQUIRE(result.ok());
     const TimeNs now = by.clock.monotonic_ns();

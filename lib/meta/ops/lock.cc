@@ -49,6 +49,7 @@ Result<Lockers> look_at_lockers(const OpContext& ctx, Meta& meta, ClientId self,
     request.keys.push_back(lock_key(client, ino));
   }
   if (request.keys.empty()) return lockers;
+  request.time = true;
   const TimeNs began = meta.clock().monotonic_ns();
   SKERRY_ASSIGN(ReadResult read, meta.store().read(ctx, request));
   for (size_t i = 0; i < read.records.size(); i += 2) {

@@ -81,6 +81,7 @@ class Lists {
 /// the owner of the next, and after the last that of the first, keeps it from its lock.
 Result<bool> is_circle(const OpContext& ctx, Meta& meta, const std::vector<Wait>& waits) {
   ReadRequest request;
+  request.time = true;
   for (size_t i = 0; i < waits.size(); ++i) {
     const Wait& wait = waits[i];
     const ClientId holder = waits[(i + 1) % waits.size()].owner.client;

@@ -394,7 +394,7 @@ Result<ReadResult> MemoryStore::read(const OpContext& ctx, const ReadRequest& re
   MemoryDatabase& db = *database_;
   std::lock_guard lock(db.mutex_);
   ReadResult result;
-  result.server_time_ns = db.clock_.now_ns();
+  if (request.time) result.server_time_ns = db.clock_.now_ns();
   for (const Key& key : request.keys) {
     const Record* record = db.find(key);
     if (record == nullptr) {

@@ -5,6 +5,14 @@
 
 namespace skerry::meta::postgres {
 
+std::vector<Call> CallGroup::Work::calls() const {
+  if (call) return {*call};
+  std::vector<Call> all;
+  all.reserve(plain.size());
+  for (const PlainCall& each : plain) all.push_back(each.call);
+  return all;
+}
+
 void CallGroup::finish(Waiting& waiting, Waiting::State state) {
   waiting.state = state;
   waiting.changed.notify_one();
@@ -20,19 +28,19 @@ void CallGroup::come_back() {
   finish(*first, Waiting::State::kLeads);
 }
 
-Result<Answer> CallGroup::alone(const OpContext& ctx, const Call& call) {
+Result<Answer> CallGroup::alone(const OpContext& ctx, const Work& work) {
+  const std::vector<Call> calls = work.calls();
   SKERRY_ASSIGN(Pool::Lease connection, pool_.borrow(ctx));
-  return connection->run(ctx, {call});
+  return connection->run(ctx, calls);
 }
 
-Result<Answer> CallGroup::run(const OpContext& ctx, const Call& call, const LockSet& locks) {
+Result<Answer> CallGroup::run(const OpContext& ctx, Work work) {
   constexpr auto kSlice = std::chrono::milliseconds(20);  // to look at ctx
   std::unique_lock lock(mutex_);
-  bool by_itself = under_way_ < at_once_ && queue_.empty();
-  if (!by_itself) {
-    const auto me = std::make_shared<Waiting>(call, locks);
+  if (under_way_ >= at_once_ || !queue_.empty()) {
+    const auto me = std::make_shared<Waiting>(std::move(work));
     queue_.push_back(me);
-    while (!by_itself) {
+    for (;;) {
       if (me->state == Waiting::State::kQueued || me->state == Waiting::State::kTaken) {
         me->changed.wait_for(lock, kSlice);
       }
@@ -46,8 +54,7 @@ Result<Answer> CallGroup::run(const OpContext& ctx, const Call& call, const Lock
           }
           return lead(ctx, lock, me);
         case Waiting::State::kAlone:
-          by_itself = true;
-          break;
+          return go_alone(ctx, lock, me->work);
         default:
           if (Status status = ctx.check(); !status.ok()) {
             const bool taken = me->state == Waiting::State::kTaken;
@@ -57,9 +64,14 @@ Result<Answer> CallGroup::run(const OpContext& ctx, const Call& call, const Lock
       }
     }
   }
+  return go_alone(ctx, lock, work);
+}
+
+Result<Answer> CallGroup::go_alone(const OpContext& ctx, std::unique_lock<std::mutex>& lock,
+                                   const Work& work) {
   ++under_way_;
   lock.unlock();
-  Result<Answer> answer = alone(ctx, call);
+  Result<Answer> answer = alone(ctx, work);
   lock.lock();
   come_back();
   return answer;
@@ -68,7 +80,8 @@ Result<Answer> CallGroup::run(const OpContext& ctx, const Call& call, const Lock
 Result<Answer> CallGroup::lead(const OpContext& ctx, std::unique_lock<std::mutex>& lock,
                                const std::shared_ptr<Waiting>& me) {
   Group group = {me};
-  while (group.size() < together_ && !queue_.empty()) {
+  while (group.size() < together_ && !queue_.empty() &&
+         queue_.front()->work.call.has_value() == me->work.call.has_value()) {
     queue_.front()->state = Waiting::State::kTaken;
     group.push_back(std::move(queue_.front()));
     queue_.pop_front();
@@ -80,7 +93,7 @@ Result<Answer> CallGroup::lead(const OpContext& ctx, std::unique_lock<std::mutex
   hand_out(ctx, group, with_locks, std::move(sent));
   if (me->state == Waiting::State::kAlone) {
     lock.unlock();
-    me->answer = alone(ctx, me->call);
+    me->answer = alone(ctx, me->work);
     lock.lock();
   }
   come_back();
@@ -89,10 +102,15 @@ Result<Answer> CallGroup::lead(const OpContext& ctx, std::unique_lock<std::mutex
 
 Result<Answer> CallGroup::send(const OpContext& ctx, const Group& group, bool* with_locks) {
   std::vector<Call> calls;
-  calls.reserve(group.size() + 1);
-  if (group.size() > 1) {
+  if (group.size() == 1) {
+    calls = group.front()->work.calls();
+  } else if (!group.front()->work.call) {
+    std::vector<const PlainCommit*> commits;
+    for (const auto& waiting : group) commits.push_back(&waiting->work.plain);
+    calls = merged(commits);
+  } else {
     LockSet all;
-    for (const auto& waiting : group) merge_locks(waiting->locks, &all);
+    for (const auto& waiting : group) merge_locks(waiting->work.locks, &all);
     *with_locks = !all.empty();
     if (*with_locks) {
       const Program program = lock_program(all);
@@ -103,8 +121,8 @@ Result<Answer> CallGroup::send(const OpContext& ctx, const Group& group, bool* w
                                       .numbers(program.numbers)
                                       .byte_strings(program.bytes)});
     }
+    for (const auto& waiting : group) calls.push_back(*waiting->work.call);
   }
-  for (const auto& waiting : group) calls.push_back(waiting->call);
   SKERRY_ASSIGN(Pool::Lease connection, pool_.borrow(ctx));
   return connection->run(ctx, calls);
 }
@@ -127,11 +145,16 @@ void CallGroup::hand_out(const OpContext& ctx, const Group& group, bool with_loc
     return;
   }
   together_ = std::min(together_ + 1, kMostTogether);
+  if (group.size() == 1) {
+    group.front()->answer = std::move(sent);
+    finish(*group.front(), Waiting::State::kDone);
+    return;
+  }
   for (size_t i = 0; i < group.size(); ++i) {
     Answer answer;
-    answer.error = sent->error;
-    const size_t result = i + (with_locks ? 1 : 0);
-    if (result < sent->results.size()) answer.results.push_back(std::move(sent->results[result]));
+    if (group[i]->work.call) {
+      answer.results.push_back(std::move(sent->results.at(i + (with_locks ? 1 : 0))));
+    }
     group[i]->answer = std::move(answer);
     finish(*group[i], Waiting::State::kDone);
   }

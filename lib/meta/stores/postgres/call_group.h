@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "meta/stores/postgres/plain_commit.h"
 #include "meta/stores/postgres/pool.h"
 #include "meta/stores/postgres/program.h"
 
@@ -17,8 +18,9 @@ namespace skerry::meta::postgres {
 /// server's log. An error of one undoes them all, so that then each goes once more by itself, and
 /// fewer go together for a while.
 ///
-/// What is locked in such a transaction is locked by a call before the others, in the order of
-/// every commit, so that two of them do not wait for each other in a circle.
+/// What is locked in such a transaction is locked in the order of every commit, so that two of them
+/// do not wait for each other in a circle: plain commits are merged, and before others goes a call
+/// that locks.
 ///
 /// Thread-safe.
 class CallGroup {
@@ -31,24 +33,33 @@ class CallGroup {
   CallGroup(const CallGroup&) = delete;
   CallGroup& operator=(const CallGroup&) = delete;
 
-  /// As Connection::run() of a single call, which is a transaction of its own or shares one with
-  /// calls that know nothing of it.
-  Result<Answer> run(const OpContext& ctx, const Call& call, const LockSet& locks = {});
+  /// One call with what it locks, or a plain commit.
+  struct Work {
+    std::optional<Call> call;
+    LockSet locks;
+    PlainCommit plain;  // if there is no `call`
+    std::vector<Call> calls() const;
+  };
+
+  /// As Connection::run() of the work's calls, which are a transaction of their own or share one
+  /// with others that know nothing of it. A plain commit that shared one has no results.
+  Result<Answer> run(const OpContext& ctx, Work work);
 
  private:
   struct Waiting {
     enum class State { kQueued, kLeads, kTaken, kAlone, kDone };
-    Waiting(const Call& c, const LockSet& l) : call(c), locks(l) {}
+    explicit Waiting(Work w) : work(std::move(w)) {}
 
-    const Call call;  // copies: who gave up may be gone while it is under way
-    const LockSet locks;
+    const Work work;               // who gave up may be gone while it is under way
     State state = State::kQueued;  // this and what follows: guarded by mutex_
     std::optional<Result<Answer>> answer;
     std::condition_variable changed;
   };
   using Group = std::vector<std::shared_ptr<Waiting>>;
 
-  Result<Answer> alone(const OpContext& ctx, const Call& call);
+  Result<Answer> alone(const OpContext& ctx, const Work& work);
+  Result<Answer> go_alone(const OpContext& ctx, std::unique_lock<std::mutex>& lock,
+                          const Work& work);
   Result<Answer> lead(const OpContext& ctx, std::unique_lock<std::mutex>& lock,
                       const std::shared_ptr<Waiting>& me);
   Result<Answer> send(const OpContext& ctx, const Group& group, bool* with_locks);

@@ -33,6 +33,7 @@ constexpr char kSession[] =
     "extract(epoch FROM pg_catalog.pg_postmaster_start_time()),"
     "set_config('plan_cache_mode','force_generic_plan',false),"
     "set_config('enable_seqscan','off',false),set_config('enable_bitmapscan','off',false),"
+    "set_config('enable_hashjoin','off',false),set_config('enable_mergejoin','off',false),"
     "set_config('enable_sort','off',false),set_config('jit','off',false),"
     "set_config('default_transaction_isolation','read committed',false),"
     "set_config('client_min_messages','warning',false),"
@@ -248,11 +249,13 @@ std::string Connection::literal(const std::string& text) const {
   return out;
 }
 
+bool Connection::idle() const {
+  return !broken_ && !cancelled_ && PQstatus(connection_) == CONNECTION_OK &&
+         PQtransactionStatus(connection_) == PQTRANS_IDLE;
+}
+
 bool Connection::usable() {
-  if (broken_ || cancelled_ || PQstatus(connection_) != CONNECTION_OK ||
-      PQtransactionStatus(connection_) != PQTRANS_IDLE) {
-    return false;
-  }
+  if (!idle()) return false;
   pollfd waiting{PQsocket(connection_), POLLIN, 0};
   if (poll(&waiting, 1, 0) == 0) return true;
   // A notice, or the end of the session.

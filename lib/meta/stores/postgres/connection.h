@@ -73,8 +73,9 @@ class Connection {
   /// `text` as a string of SQL, quotes included.
   std::string literal(const std::string& text) const;
 
-  /// Can be used: not lost, not in a transaction that somebody left. Looks whether the server has
-  /// closed it meanwhile.
+  /// Can be used as far as is known: not lost, not in a transaction that somebody left.
+  bool idle() const;
+  /// Looks also whether the server has closed it meanwhile.
   bool usable();
 
  private:

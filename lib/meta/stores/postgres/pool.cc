@@ -71,7 +71,7 @@ std::unique_ptr<Connection> Pool::wait_for_idle(const OpContext& ctx, TimeNs pau
 }
 
 void Pool::give_back(std::unique_ptr<Connection> connection) {
-  if (connection != nullptr && !connection->usable()) connection.reset();
+  if (connection != nullptr && !connection->idle()) connection.reset();
   {
     std::lock_guard lock(mutex_);
     --lent_;

@@ -10,6 +10,7 @@
 
 #include "meta/stores/postgres/call_group.h"
 #include "meta/stores/postgres/notifier.h"
+#include "meta/stores/postgres/plain_commit.h"
 #include "meta/stores/postgres/pool.h"
 #include "meta/stores/postgres/program.h"
 #include "meta/stores/postgres/read.h"
@@ -123,6 +124,7 @@ Status create_schema(const OpContext& ctx, Connection& connection, const ConnInf
 struct PostgresStore::Engine {
   Engine(ConnInfo info, const Options& o, Clock& c)
       : statements(info.schema),
+        plain_statements(info.schema),
         notifier(info, c, o.notify),
         pool(std::move(info), std::max(o.connections, 1u), o.connect_timeout_ns),
         commits(pool, statements.commit, at_once(o)),
@@ -136,16 +138,22 @@ struct PostgresStore::Engine {
   Result<CommitResult> commit(const OpContext& ctx, const CommitRequest& request);
   Result<Answer> send(const OpContext& ctx, const CommitRequest& request, const Program& program,
                       bool settle);
+  Result<Answer> send(const OpContext& ctx, const postgres::PlainCommit& commit);
+  Result<Answer> send_serializable(const OpContext& ctx, std::vector<Call> calls);
+  bool is_serializable() const {
+    return options.isolation == PostgresOptions::Isolation::kSerializable;
+  }
   Result<Answer> read(const OpContext& ctx, const std::vector<Call>& calls);
   Result<Answer> run_read(const OpContext& ctx, const std::vector<Call>& calls);
   void pause(unsigned attempt);
   bool is_unsettled(const RequestId& id);
   void keep_unsettled(const RequestId& id);
   void forget_unsettled(const RequestId& id);
-  void trim_requests(const OpContext& ctx);
+  void count_applied(const OpContext& ctx);
   void send_last(const std::vector<std::string>& payloads);
 
   const Statements statements;
+  const postgres::PlainStatements plain_statements;
   postgres::Notifier notifier;
   Pool pool;
   CallGroup commits, reads;
@@ -191,18 +199,26 @@ Result<Answer> PostgresStore::Engine::send(const OpContext& ctx, const CommitReq
                                                                   .number(request.session)
                                                                   .numbers(program.numbers)
                                                                   .byte_strings(program.bytes)};
-  const bool serializable = options.isolation == PostgresOptions::Isolation::kSerializable;
-  if (!serializable && !settle) return commits.run(ctx, call, program.locks);
-  std::vector<Call> calls;
-  if (serializable) calls.push_back({&statements.begin_serializable, {}});
-  calls.push_back(std::move(call));
-  if (serializable) calls.push_back({&statements.end, {}});
+  if (is_serializable()) return send_serializable(ctx, {std::move(call)});
+  if (!settle) return commits.run(ctx, {std::move(call), program.locks, {}});
+  SKERRY_ASSIGN(Pool::Lease connection, pool.borrow(ctx));
+  return connection->run(ctx, {std::move(call)});
+}
+
+Result<Answer> PostgresStore::Engine::send(const OpContext& ctx,
+                                           const postgres::PlainCommit& commit) {
+  CallGroup::Work work{{}, {}, commit};
+  if (is_serializable()) return send_serializable(ctx, work.calls());
+  return commits.run(ctx, std::move(work));
+}
+
+Result<Answer> PostgresStore::Engine::send_serializable(const OpContext& ctx,
+                                                        std::vector<Call> calls) {
+  calls.insert(calls.begin(), {&statements.begin_serializable, {}});
+  calls.push_back({&statements.end, {}});
   SKERRY_ASSIGN(Pool::Lease connection, pool.borrow(ctx));
   SKERRY_ASSIGN(Answer answer, connection->run(ctx, calls));
-  if (serializable && !answer.error) {
-    answer.results.erase(answer.results.begin());
-    answer.results.pop_back();
-  }
+  if (!answer.results.empty()) answer.results.erase(answer.results.begin());
   return answer;
 }
 
@@ -211,15 +227,29 @@ Result<CommitResult> PostgresStore::Engine::commit(const OpContext& ctx,
   const bool known = request.request != RequestId{} && !request.mutations.empty();
   bool settle = known && is_unsettled(request.request);
   bool exact = settle;
+  std::optional<postgres::PlainCommit> plain;
+  if (!settle) plain = postgres::plain_commit(plain_statements, request);
   for (unsigned attempt = 0;; ++attempt) {
-    const Program program = postgres::compile(request, exact);
-    Result<Answer> sent = send(ctx, request, program, settle);
+    const Program program = plain ? Program() : postgres::compile(request, exact);
+    Result<Answer> sent = plain ? send(ctx, *plain) : send(ctx, request, program, settle);
     if (!sent.ok()) {
       if (sent.error().maybe_applied() && known) keep_unsettled(request.request);
       return std::move(sent).error();
     }
     const Answer& answer = *sent;
     CommitResult result;
+    if (plain && !answer.error) {
+      result.applied = true;
+      result.outcomes.resize(request.mutations.size());
+      count_applied(ctx);
+      return result;
+    }
+    if (plain && postgres::is_refusal(*answer.error)) {
+      plain.reset();
+      settle = answer.error->constraint == "request_pkey";
+      exact = answer.error->sqlstate == kUniqueViolation;
+      continue;
+    }
     const bool folded = program.first_folded >= 0;
     if (answer.error) {
       const ServerError& error = *answer.error;
@@ -268,14 +298,16 @@ Result<CommitResult> PostgresStore::Engine::commit(const OpContext& ctx,
       if (!result.applied) {
         return Error(EIO, pool.info().shown + ": the request's recorded answer is of another");
       }
-      if (known && applied.fetch_add(1) % kTrimEvery == kTrimEvery - 1) trim_requests(ctx);
+      if (known) count_applied(ctx);
     }
     return result;
   }
 }
 
-/// Old answers go. What goes wrong here goes wrong for another commit again, which says so.
-void PostgresStore::Engine::trim_requests(const OpContext& ctx) {
+/// Now and then old answers go. What goes wrong here goes wrong for another commit again, which
+/// says so.
+void PostgresStore::Engine::count_applied(const OpContext& ctx) {
+  if (applied.fetch_add(1) % kTrimEvery != kTrimEvery - 1) return;
   Result<Pool::Lease> connection = pool.borrow(ctx);
   if (connection.ok()) (void)(*connection)->run(ctx, {{&statements.trim, {}}}).ok();
 }
@@ -283,7 +315,7 @@ void PostgresStore::Engine::trim_requests(const OpContext& ctx) {
 /// Several calls are a snapshot in a transaction of its own.
 Result<Answer> PostgresStore::Engine::run_read(const OpContext& ctx,
                                                const std::vector<Call>& calls) {
-  if (calls.size() == 1) return reads.run(ctx, calls.front());
+  if (calls.size() == 1) return reads.run(ctx, {calls.front(), {}, {}});
   SKERRY_ASSIGN(Pool::Lease connection, pool.borrow(ctx));
   return connection->run(ctx, calls);
 }

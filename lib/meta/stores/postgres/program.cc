@@ -76,13 +76,6 @@ struct PutColumns {
   }
 };
 
-Place place_of(const Key& key) {
-  const Rank rank = key.table == Table::kClient   ? Rank::kClient
-                    : key.table == Table::kVolume ? Rank::kVolume
-                    : key.table == Table::kEntry  ? Rank::kEntry
-                                                  : Rank::kOther;
-  return {rank, key};
-}
 Place home_of(Ino ino) { return {Rank::kHome, Key{Table::kVolume, ino, 0, 0, {}}}; }
 Place dirstats_of(Ino ino) { return {Rank::kOther, dirstat_key(ino, 0), true}; }
 Place whole_table(Table table) { return {Rank::kTable, Key{table, 0, 0, 0, {}}}; }
@@ -340,7 +333,7 @@ class Compiler {
   void mutate(const Put& m) {
     emit(Step::kPut, {number_of_mutation(), static_cast<int64_t>(m.record.index()),
                       fold_of_mutation_[mutation_], exact_ ? 1 : 0});
-    std::visit(PutColumns{program_.numbers, program_.bytes}, m.record);
+    append_columns(m.record, &program_.numbers, &program_.bytes);
   }
   void mutate(const Delete& m) {
     emit(Step::kDelete,
@@ -448,6 +441,19 @@ class Compiler {
 };
 
 }  // namespace
+
+Place place_of(const Key& key) {
+  const Rank rank = key.table == Table::kClient   ? Rank::kClient
+                    : key.table == Table::kVolume ? Rank::kVolume
+                    : key.table == Table::kEntry  ? Rank::kEntry
+                                                  : Rank::kOther;
+  return {rank, key};
+}
+
+void append_columns(const Record& record, std::vector<int64_t>* numbers,
+                    std::vector<std::string>* bytes) {
+  std::visit(PutColumns{*numbers, *bytes}, record);
+}
 
 Program compile(const CommitRequest& request, bool exact) {
   return Compiler(request, exact).compile();

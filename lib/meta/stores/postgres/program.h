@@ -112,6 +112,12 @@ struct Place {
 };
 using LockSet = std::map<Place, LockMode>;
 
+Place place_of(const Key& key);
+
+/// Appends a record's columns, numbers and bytes apart, each in the order of the table's.
+void append_columns(const Record& record, std::vector<int64_t>* numbers,
+                    std::vector<std::string>* bytes);
+
 struct Program {
   std::vector<int64_t> numbers;
   std::vector<std::string> bytes;

@@ -13,27 +13,27 @@ bool holds_attributes(Table table) {
   return table == Table::kEntry || table == Table::kInode || table == Table::kOrphan;
 }
 
-/// What the children changed, of the inode `ino` if `type` says that it is a directory. The
-/// condition is inside so that nothing is looked up for a file.
-std::string join_dirstat(const std::string& ino, const std::string& type) {
-  return " LEFT JOIN LATERAL (SELECT max(s.mtime) AS mtime, sum(s.subdirs)::bigint AS subdirs "
-         "FROM @.dirstat s WHERE s.ino=" +
-         ino + " AND " + type + "=2) x ON true";
-}
-constexpr char kDirStatColumns[] = ",x.mtime,x.subdirs";
-
-/// "SELECT ... FROM `source` t ...", `source` having the columns of `table`.
-std::string select_from(Table table, const std::string& source, bool join) {
-  const TableLayout& t = layout_of(table);
-  std::string columns = column_list(t.columns(), "t");
-  if (!join || !holds_attributes(table)) return "SELECT " + columns + " FROM " + source + " t";
-  if (table != Table::kEntry) {
-    return "SELECT " + columns + kDirStatColumns + " FROM " + source + " t" +
-           join_dirstat("t.ino", "t.type");
+/// Columns behind those of `t`, a row of `table`: of a linked entry its inode's attributes, and of
+/// a directory (which only the inode of a linked entry knows) what its children changed. Each is an
+/// array or NULL. They are no joins, which the server would prepare for every file, though it has
+/// nothing to join.
+std::string joined_columns(Table table) {
+  std::string columns, directory = "t.type=2";
+  if (table == Table::kEntry) {
+    columns = ",CASE WHEN t.linked THEN (SELECT ARRAY[" + column_list(attribute_columns(), "i") +
+              "] FROM @.inode i WHERE i.ino=t.ino) END";
+    directory += " OR t.linked";
   }
-  return "SELECT " + columns + "," + column_list(attribute_columns(), "i") + kDirStatColumns +
-         " FROM " + source + " t LEFT JOIN @.inode i ON t.linked AND i.ino=t.ino" +
-         join_dirstat("t.ino", "COALESCE(i.type,t.type)");
+  return columns + ",CASE WHEN " + directory +
+         " THEN (SELECT ARRAY[max(s.mtime),sum(s.subdirs)::bigint] FROM @.dirstat s WHERE "
+         "s.ino=t.ino HAVING count(*)>0) END";
+}
+
+/// "SELECT ... FROM `source` t", `source` having the columns of `table`.
+std::string select_from(Table table, const std::string& source, bool join) {
+  std::string sql = "SELECT " + column_list(layout_of(table).columns(), "t");
+  if (join && holds_attributes(table)) sql += joined_columns(table);
+  return sql + " FROM " + source + " t";
 }
 
 std::string parameter(int number) { return "$" + std::to_string(number); }
@@ -77,10 +77,7 @@ std::string range_sql(Table table, unsigned variant, bool join) {
                            " ORDER BY " + joined(order, ",") + " LIMIT " + parameter(next);
   const std::string name = std::string("@.") + t.name;
   if (bare) return "SELECT t.parent,t.name,t.ino,t.type FROM " + name + " t" + tail;
-  if (!join || !holds_attributes(table)) return select_from(table, name, false) + tail;
-  // The page is cut first, so that only its rows are joined.
-  return select_from(table, "(SELECT t.* FROM " + name + " t" + tail + ")", true) + " ORDER BY " +
-         joined(order, ",");
+  return select_from(table, name, join) + tail;
 }
 
 std::string home_sql(bool join) {
@@ -93,8 +90,8 @@ std::string home_sql(bool join) {
   const std::string homes = from(1, "t.parent,t.name", "entry", " AND NOT t.linked") +
                             " UNION ALL " + from(2, kNowhere, "inode", "") + " UNION ALL " +
                             from(3, kNowhere, "orphan", "") + " ORDER BY 1 LIMIT 1";
-  return "SELECT t.home,t.parent,t.name," + attributes + (join ? kDirStatColumns : "") + " FROM (" +
-         homes + ") t" + (join ? join_dirstat("t.ino", "t.type") : "");
+  return "SELECT t.home,t.parent,t.name," + attributes +
+         (join ? joined_columns(Table::kInode) : "") + " FROM (" + homes + ") t";
 }
 
 std::string resolve_sql() {
@@ -105,11 +102,12 @@ std::string resolve_sql() {
 }
 
 void join_directory(const PGresult* r, int row, int column, Attributes* attr) {
-  if (!attr->is_dir() || PQgetisnull(r, row, column) != 0) return;
-  const TimeNs mtime_ns = column_number(r, row, column);
-  attr->mtime_ns = std::max(attr->mtime_ns, mtime_ns);
-  attr->ctime_ns = std::max(attr->ctime_ns, mtime_ns);
-  attr->nlink += static_cast<uint32_t>(column_number(r, row, column + 1));
+  std::vector<int64_t> numbers;
+  if (PQgetisnull(r, row, column) != 0 || !column_numbers(r, row, column, &numbers)) return;
+  if (!attr->is_dir() || numbers.size() != 2) return;
+  attr->mtime_ns = std::max(attr->mtime_ns, numbers[0]);
+  attr->ctime_ns = std::max(attr->ctime_ns, numbers[0]);
+  attr->nlink += static_cast<uint32_t>(numbers[1]);
 }
 
 /// The record of select_from(..., join).
@@ -117,10 +115,12 @@ bool joined_record(const PGresult* r, int row, Table table, bool join, Record* r
   if (!column_record(r, row, table, record)) return false;
   if (!join) return true;
   if (auto* entry = std::get_if<EntryRecord>(record)) {
+    std::vector<int64_t> inode;
     if (entry->linked && PQgetisnull(r, row, kEntryColumns) == 0) {
-      entry->attr = column_attributes(r, row, kEntryColumns);
+      if (!column_numbers(r, row, kEntryColumns, &inode)) return false;
+      if (!attributes_of(inode, &entry->attr)) return false;
     }
-    join_directory(r, row, kEntryColumns + kAttributeColumns, &entry->attr);
+    join_directory(r, row, kEntryColumns + 1, &entry->attr);
   } else if (auto* inode = std::get_if<InodeRecord>(record)) {
     join_directory(r, row, kAttributeColumns, &inode->attr);
   } else if (auto* orphan = std::get_if<OrphanRecord>(record)) {
@@ -166,7 +166,8 @@ Statements::Statements(const std::string& schema) {
   // has written.
   trim = make(
       "DELETE FROM @.request r USING (SELECT high,low FROM @.request WHERE created < "
-      "least(pg_catalog.clock_timestamp() - interval '10 minutes', (SELECT pg_catalog.to_timestamp("
+      "least(pg_catalog.statement_timestamp() - interval '10 minutes', (SELECT "
+      "pg_catalog.to_timestamp("
       "min(c.heartbeat) / 1000000000) - interval '1 minute' FROM @.client c)) ORDER BY created "
       "LIMIT 8192 FOR UPDATE SKIP LOCKED) old WHERE r.high=old.high AND r.low=old.low");
 }
@@ -177,8 +178,8 @@ ReadPlan::ReadPlan(const Statements& statements, const ReadRequest& request)
   // One statement is one snapshot; the time need not be of it.
   const bool several = count > 1;
   if (several) calls_.push_back({&statements.begin_snapshot, {}});
-  now_ = calls_.size();
-  calls_.push_back({&statements.now, {}});
+  // A question of nothing still finds out whether the server answers.
+  if (request.time || count == 0) calls_.push_back({&statements.now, {}});
   for (const Key& key : request.keys) add_key(key);
   for (const Range& range : request.ranges) add_range(range);
   for (Ino ino : request.inodes) {
@@ -240,8 +241,9 @@ void ReadPlan::add_range(const Range& range) {
 
 Result<ReadResult> ReadPlan::result(const Answer& answer) const {
   ReadResult result;
-  result.server_time_ns = column_number(answer.results[now_].get(), 0, 0);
-  size_t next = now_ + 1;
+  size_t next = calls_.front().statement == &statements_.begin_snapshot ? 1 : 0;
+  if (request_.time) result.server_time_ns = column_number(answer.results[next].get(), 0, 0);
+  if (calls_[next].statement == &statements_.now) ++next;
   for (const Key& key : request_.keys) {
     const PGresult* r = answer.results[next++].get();
     std::optional<Record>& record = result.records.emplace_back();

@@ -41,7 +41,6 @@ class ReadPlan {
   const ReadRequest& request_;
   std::vector<Call> calls_;
   std::vector<int> ranges_;  // the call of each range, or -1: nothing can be in it
-  size_t now_ = 0;           // the call that tells the time; those of the request follow
 };
 
 /// Of Statements::home, with or without `join`.

@@ -124,25 +124,44 @@ bool column_numbers(const PGresult* result, int row, int column, std::vector<int
   return true;
 }
 
-Attributes column_attributes(const PGresult* r, int row, int i) {
-  auto u32 = [&](int column) { return static_cast<uint32_t>(column_number(r, row, column)); };
+namespace {
+
+constexpr size_t kAttributes = 15;
+
+/// `number(i)` is the i-th of attribute_columns().
+template <typename Number>
+Attributes attributes_from(Number number) {
+  auto u64 = [&](int i) { return static_cast<uint64_t>(number(i)); };
+  auto u32 = [&](int i) { return static_cast<uint32_t>(number(i)); };
   Attributes attr;
-  attr.ino = column_u64(r, row, i);
-  attr.type = static_cast<FileType>(u32(i + 1));
-  attr.mode = u32(i + 2);
-  attr.uid = u32(i + 3);
-  attr.gid = u32(i + 4);
-  attr.nlink = u32(i + 5);
-  attr.flags = u32(i + 6);
-  attr.shards = u32(i + 7);
-  attr.rdev = column_u64(r, row, i + 8);
-  attr.length = column_u64(r, row, i + 9);
-  attr.atime_ns = column_number(r, row, i + 10);
-  attr.mtime_ns = column_number(r, row, i + 11);
-  attr.ctime_ns = column_number(r, row, i + 12);
-  attr.btime_ns = column_number(r, row, i + 13);
-  attr.version = column_u64(r, row, i + 14);
+  attr.ino = u64(0);
+  attr.type = static_cast<FileType>(u32(1));
+  attr.mode = u32(2);
+  attr.uid = u32(3);
+  attr.gid = u32(4);
+  attr.nlink = u32(5);
+  attr.flags = u32(6);
+  attr.shards = u32(7);
+  attr.rdev = u64(8);
+  attr.length = u64(9);
+  attr.atime_ns = number(10);
+  attr.mtime_ns = number(11);
+  attr.ctime_ns = number(12);
+  attr.btime_ns = number(13);
+  attr.version = u64(14);
   return attr;
+}
+
+}  // namespace
+
+Attributes column_attributes(const PGresult* r, int row, int first) {
+  return attributes_from([&](int i) { return column_number(r, row, first + i); });
+}
+
+bool attributes_of(const std::vector<int64_t>& numbers, Attributes* attr) {
+  if (numbers.size() != kAttributes) return false;
+  *attr = attributes_from([&](int i) { return numbers[static_cast<size_t>(i)]; });
+  return true;
 }
 
 bool column_record(const PGresult* r, int row, Table table, Record* out) {

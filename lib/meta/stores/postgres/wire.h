@@ -50,6 +50,8 @@ bool column_numbers(const PGresult* result, int row, int column, std::vector<int
 
 /// The attributes in columns from `column` on, as attribute_columns() orders them.
 Attributes column_attributes(const PGresult* result, int row, int column);
+/// The same of an array; false if it has not as many numbers.
+bool attributes_of(const std::vector<int64_t>& numbers, Attributes* attr);
 /// The record in the columns of its table. False if it is malformed.
 bool column_record(const PGresult* result, int row, Table table, Record* record);
 

@@ -260,7 +260,7 @@ Result<ReadResult> SqliteStore::read(const OpContext& ctx, const ReadRequest& re
     result = ReadResult{};
     return sqlite::read_snapshot(connection, request, &result);
   }));
-  result.server_time_ns = engine_->clock.now_ns();
+  if (request.time) result.server_time_ns = engine_->clock.now_ns();
   return result;
 }
 
