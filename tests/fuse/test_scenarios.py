@@ -101,6 +101,73 @@ def test_a_full_disk_is_told_by_fsync_and_close(tmp_path, small_disk, buffered):
     assert skerry("fsck", url, "--check-data") == ""
 
 
+def fill(path):
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    with contextlib.suppress(OSError):
+        while True:
+            os.write(fd, bytes(4096))
+    os.close(fd)
+
+
+@pytest.mark.parametrize("where,seconds", [("database", 0), ("database and objects", 7)])
+def test_a_full_disk_of_the_database(tmp_path, small_disk, where, seconds):
+    """Nothing changes that cannot be noted, and all is told; then it heals, even where the mount's
+    session has expired meanwhile for want of space."""
+    url = f"sqlite://{small_disk}/full.db"
+    data = tmp_path if where == "database" else small_disk
+    skerry("format", url, "--storage", f"file://{data}/data", "--session-expiry", "5s")
+    mount = Mount(url, tmp_path / "point")
+    one = two = -1
+    try:
+        (mount / "before").write_bytes(b"kept")
+        one = os.open(mount / "f", os.O_RDWR | os.O_CREAT)
+        two = os.open(mount / "f", os.O_RDWR)
+        fill(small_disk / "ballast")
+        # SQLite's log may have some room left.
+        with pytest.raises(OSError) as caught:
+            for i in range(10_000):
+                (mount / f"fill{i}").touch()
+        assert caught.value.errno == errno.ENOSPC
+        refused = {
+            "create": lambda: (mount / "new").touch(),
+            "mkdir": lambda: os.mkdir(mount / "d"),
+            "symlink": lambda: os.symlink("a", mount / "link"),
+            "rename": lambda: os.rename(mount / "before", mount / "after"),
+            "link": lambda: os.link(mount / "before", mount / "after"),
+            "chmod": lambda: os.chmod(mount / "before", 0o600),
+            "truncate": lambda: os.truncate(mount / "before", 1),
+            "setxattr": lambda: os.setxattr(mount / "before", "user.a", b"1"),
+        }
+        for name, action in refused.items():
+            with pytest.raises(OSError) as caught:
+                action()
+            assert caught.value.errno == errno.ENOSPC, name
+        data = os.urandom(3_000_000)
+        written = os.write(one, data)
+        told = (lambda: os.fsync(one), lambda: os.close(os.dup(one)), lambda: os.fsync(two))
+        for tell in told * 2:
+            with pytest.raises(OSError) as caught:
+                tell()
+            assert caught.value.errno == errno.ENOSPC
+        assert os.pread(two, 10, 0) == data[:10]
+        assert (mount / "before").read_bytes() == b"kept"
+        time.sleep(seconds)
+        (small_disk / "ballast").unlink()
+        os.fsync(one)
+        os.fsync(two)
+        os.rename(mount / "before", mount / "after")
+        os.close(two)
+        os.close(one)
+        assert (mount / "f").read_bytes() == data[:written]
+        assert (mount / "after").read_bytes() == b"kept"
+    finally:
+        for fd in (one, two):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        mount.end()
+    assert skerry("fsck", url, "--check-data") == ""
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "swapped", "gone"])
 def test_damaged_objects_are_errors(url, tmp_path, damage):
     """Row 7: never wrong bytes."""
