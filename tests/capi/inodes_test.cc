@@ -107,6 +107,26 @@ TEST_CASE("inode: a replaced file is stale to who has its number", "[capi][inode
   CHECK(again == nullptr);
 }
 
+TEST_CASE("inode: who is told that a file is stale is not led to it again", "[capi][inode]") {
+  TestVolume test({"consistency=close-to-open", "lease=60m", "notify=0"});
+  Client& v = test.client;
+  Client other(test.url);
+  v.write("/f", "old");
+  struct skerry_stat st {};
+  OK(skerry_inode_lookup(v, nullptr, SKERRY_ROOT_INO, "f", &st));
+  const uint64_t old = st.ino;
+  other.write("/g", "new");
+  OK(skerry_rename(other, nullptr, "/g", "/f"));
+  // A name may be as old as the lease; a file that is opened may not.
+  skerry_file* file = nullptr;
+  FAILS(skerry_inode_open(v, nullptr, old, O_RDONLY, &file), ESTALE);
+  OK(skerry_inode_lookup(v, nullptr, SKERRY_ROOT_INO, "f", &st));
+  CHECK(st.ino != old);
+  OK(skerry_inode_open(v, nullptr, st.ino, O_RDONLY, &file));
+  CHECK(read_all(file) == "new");
+  OK(skerry_close(file, nullptr));
+}
+
 TEST_CASE("inode: create opens what is there unless told not to", "[capi][inode]") {
   TestVolume test;
   Client& v = test.client;
