@@ -68,8 +68,18 @@ def mount(mounted):
     return mounted("allow_other,suid,dev")
 
 
+AT_ONCE = "allow_other,attr_timeout=0,entry_timeout=0"
+
+
 @pytest.fixture
-def two(mounted):
+def two_cached(mounted):
+    """Two mounts whose kernels keep nothing; on PostgreSQL the clients keep what they know for the
+    volume's lease, which is the default there."""
+    return mounted(AT_ONCE), mounted(AT_ONCE)
+
+
+@pytest.fixture
+def two(url, mounted):
     """Two mounts that show each other's names and attributes at once."""
-    options = "allow_other,attr_timeout=0,entry_timeout=0"
+    options = AT_ONCE if url.startswith("sqlite:") else f"{AT_ONCE},consistency=strict"
     return mounted(options), mounted(options)

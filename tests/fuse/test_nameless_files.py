@@ -4,7 +4,6 @@ import contextlib
 import errno
 import mmap
 import os
-import pathlib
 import stat
 import subprocess
 import time
@@ -164,9 +163,9 @@ def test_another_mount_sees_it_once_it_has_a_name(two):
     assert os.listdir(a.path) == []
 
 
-def objects(url):
-    folder = pathlib.Path(url.removeprefix("sqlite://") + ".data")
-    return [path for path in folder.rglob("*") if path.is_file() and "chunks" in path.parts]
+def objects(folder):
+    paths = (folder / "volume" / "vol.db.data").rglob("*")
+    return [path for path in paths if path.is_file() and "chunks" in path.parts]
 
 
 @pytest.mark.format("--session-expiry", "5s")
@@ -178,7 +177,7 @@ def test_a_killed_mount_leaves_none(url, mounted, tmp_path):
         os.write(fd, os.urandom(300_000))
         os.fsync(fd)
     link_open_file(kept, doomed / "kept")
-    used = len(objects(url))
+    used = len(objects(tmp_path))
     assert used > 1
     doomed.process.kill()
     doomed.process.wait()
@@ -186,7 +185,7 @@ def test_a_killed_mount_leaves_none(url, mounted, tmp_path):
         with contextlib.suppress(OSError):
             os.close(fd)
     doomed.end()
-    wait_until(lambda: len(objects(url)) < used, seconds=90, what="the space of the file")
+    wait_until(lambda: len(objects(tmp_path)) < used, seconds=90, what="the space of the file")
     assert os.listdir(alive.path) == ["kept"]
     assert os.stat(alive / "kept").st_size == 300_000
 

@@ -40,7 +40,7 @@ def test_an_unlinked_file_of_a_killed_mount(url, mounted, tmp_path):
     """Row 2: it works until the last close, and its space comes back when the session is over."""
     doomed = Mount(url, tmp_path / "doomed")
     alive = mounted()
-    data = url.removeprefix("sqlite://") + ".data"
+    data = tmp_path / "volume" / "vol.db.data"
     fd = os.open(doomed / "f", os.O_RDWR | os.O_CREAT)
     os.write(fd, b"a" * 300_000)
     os.fsync(fd)
@@ -176,7 +176,7 @@ def test_damaged_objects_are_errors(url, tmp_path, damage):
     for name, data in contents.items():
         (mount / name).write_bytes(data)
     mount.end()
-    first, second = objects(url.removeprefix("sqlite://") + ".data")
+    first, second = objects(tmp_path / "volume" / "vol.db.data")
     one, two = first.read_bytes(), second.read_bytes()
     if damage == "flipped":
         first.write_bytes(one[:70_000] + bytes([one[70_000] ^ 1]) + one[70_001:])
@@ -323,7 +323,7 @@ def test_100000_entries_removed_while_they_are_listed(url, mounted):
         assert set(os.listdir(mount / "d")) == stays
 
 
-def test_a_sparse_file_of_1_TiB(url, mount):
+def test_a_sparse_file_of_1_TiB(tmp_path, mount):
     size = 1 << 40
     with open(mount / "f", "w+b", buffering=0) as file:
         os.ftruncate(file.fileno(), size)
@@ -354,5 +354,5 @@ def test_a_sparse_file_of_1_TiB(url, mount):
         os.ftruncate(file.fileno(), size // 2)
         os.ftruncate(file.fileno(), size)
         assert os.pread(file.fileno(), 4, size - 4) == bytes(4)
-    stored = sum(path.stat().st_size for path in objects(url.removeprefix("sqlite://") + ".data"))
+    stored = sum(path.stat().st_size for path in objects(tmp_path / "volume" / "vol.db.data"))
     assert stored < 1 << 20
