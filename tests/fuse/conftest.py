@@ -5,6 +5,7 @@ import itertools
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -66,6 +67,22 @@ def mounted(url, tmp_path):
 @pytest.fixture
 def mount(mounted):
     return mounted("allow_other,suid,dev")
+
+
+@pytest.fixture
+def doomed(url, tmp_path):
+    """Mounts that are killed or frozen, and say so."""
+    mounts = []
+
+    def mount(*options):
+        mounts.append(Mount(url, tmp_path / f"doomed{len(mounts)}", *options))
+        return mounts[-1]
+
+    yield mount
+    for each in mounts:
+        if each.process.poll() is None:
+            each.process.send_signal(signal.SIGCONT)
+        each.end()
 
 
 AT_ONCE = "allow_other,attr_timeout=0,entry_timeout=0"

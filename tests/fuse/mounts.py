@@ -32,7 +32,7 @@ def is_mounted(directory):
         return any(line.split()[1] == str(directory) for line in mounts)
 
 
-def wait_until(condition, seconds=20, what=""):
+def wait_until(condition, seconds=60, what=""):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited too long: {what}"
@@ -68,11 +68,13 @@ class Mount:
         return {name: int(value) for name, value in (line.split() for line in lines)}
 
     def end(self):
-        """Unmounts; whatever the test left must not keep it mounted."""
+        """Unmounts; whatever the test left must not keep it mounted. What it said, the first time."""
+        if self.process.stderr.closed:
+            return ""
         if is_mounted(self.path):
             subprocess.run(["fusermount3", "-u", "-z", str(self.path)], timeout=30)
         try:
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -14,7 +14,6 @@ from mounts import (
     AT_FORCE_SYNC,
     NOBODY,
     STATX_BTIME,
-    Mount,
     as_nobody,
     in_children,
     link_open_file,
@@ -169,22 +168,21 @@ def objects(folder):
 
 
 @pytest.mark.format("--session-expiry", "5s")
-def test_a_killed_mount_leaves_none(url, mounted, tmp_path):
-    doomed = Mount(url, tmp_path / "doomed")
-    alive = mounted()
-    lost, kept = nameless(doomed.path), nameless(doomed.path)
+def test_a_killed_mount_leaves_none(doomed, mounted, tmp_path):
+    killed, alive = doomed(), mounted()
+    lost, kept = nameless(killed.path), nameless(killed.path)
     for fd in (lost, kept):
         os.write(fd, os.urandom(300_000))
         os.fsync(fd)
-    link_open_file(kept, doomed / "kept")
+    link_open_file(kept, killed / "kept")
     used = len(objects(tmp_path))
     assert used > 1
-    doomed.process.kill()
-    doomed.process.wait()
+    killed.process.kill()
+    killed.process.wait()
     for fd in (lost, kept):
         with contextlib.suppress(OSError):
             os.close(fd)
-    doomed.end()
+    killed.end()
     wait_until(lambda: len(objects(tmp_path)) < used, seconds=90, what="the space of the file")
     assert os.listdir(alive.path) == ["kept"]
     assert os.stat(alive / "kept").st_size == 300_000
