@@ -5,6 +5,7 @@
 #   tests/run.sh fast    everything but the sanitizers
 #   tests/run.sh unit    the fast inner loop: unit and conformance tests only
 #   tests/run.sh asan | tsan | model | fault | capi | python | cli | fuse | lint    one part
+#   tests/run.sh postgres    one part: the Python module and the mount, on volumes in PostgreSQL
 #   tests/run.sh history | network | failover    one part, of those with PostgreSQL servers that fail
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,8 +16,8 @@ failed=()
 
 case "$part" in
   all | fast | unit | asan | tsan | model | fault | capi | python | cli | fuse | lint | \
-    history | network | failover) ;;
-  *) sed -n '2,9p' "$0" >&2; exit 2 ;;
+    postgres | history | network | failover) ;;
+  *) sed -n '2,10p' "$0" >&2; exit 2 ;;
 esac
 
 step() { printf '== %s (%ds)\n' "$1" $((SECONDS - start)); }
@@ -52,7 +53,8 @@ ctest_in() { # ctest_in <directory> <label regex>: the summary, and all that a f
 tests/install.sh test
 
 case "$part" in
-  all | fast | unit | model | fault | capi | python | cli | fuse | history | network | failover)
+  all | fast | unit | model | fault | capi | python | cli | fuse | postgres | history | network | \
+    failover)
     step "build"
     build build -DSKERRY_WERROR=ON -DSKERRY_BENCHMARKS=ON ;;
 esac
@@ -69,12 +71,28 @@ if wants cli; then check "command line" python3 -m pytest -q -p no:cacheprovider
 if wants fuse; then check "FUSE mount" python3 -m pytest -q -p no:cacheprovider tests/fuse; fi
 if wants python; then check "Python" python3 -m pytest -q -p no:cacheprovider tests/python; fi
 
-postgres() { # postgres <names of tests/postgres/test_*.py...>
+on_postgres() { # on_postgres <pytest's arguments...>: on volumes in a server of their own
+  local folder
+  folder=$(mktemp -d /tmp/skerry-postgres-XXXXXX)
+  tests/support/postgres.sh "$folder" $$ || return 1
+  local status=0
+  SKERRY_TEST_POSTGRES=$folder python3 -m pytest -q -p no:cacheprovider "$@" || status=$?
+  tests/support/postgres.sh --stop "$folder"
+  return "$status"
+}
+if wants postgres; then
+  check "Python, on PostgreSQL" on_postgres tests/python --deselect \
+    tests/python/test_processes.py::test_wheel_in_a_fresh_environment
+  check "FUSE mount, on PostgreSQL" on_postgres \
+    tests/fuse/test_{locks,two_mounts,files,nameless_files,permissions}.py
+fi
+
+with_servers() { # with_servers <names of tests/postgres/test_*.py...>
   python3 -m pytest -q -p no:cacheprovider "${@/#/tests/postgres/test_}"
 }
-if wants history; then check "histories" postgres history.py; fi
-if wants network; then check "failing networks" postgres network.py bad_input.py; fi
-if wants failover; then check "failover" postgres failover.py; fi
+if wants history; then check "histories" with_servers history.py; fi
+if wants network; then check "failing networks" with_servers network.py bad_input.py; fi
+if wants failover; then check "failover" with_servers failover.py; fi
 
 clang=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_C_COMPILER=clang)
 if wants_sanitizer asan; then

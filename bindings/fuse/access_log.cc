@@ -15,13 +15,16 @@ namespace {
 
 constexpr size_t kMaxWaiting = 1 << 20;  // bytes kept for one reader
 
-constexpr std::array kNames = {
-    "lookup", "getattr",  "setattr",  "access",    "readlink",    "mknod",      "mkdir",
-    "unlink", "rmdir",    "symlink",  "rename",    "link",        "create",     "open",
-    "read",   "write",    "flush",    "release",   "fsync",       "fallocate",  "copy_file_range",
-    "lseek",  "ioctl",    "opendir",  "readdir",   "readdirplus", "releasedir", "fsyncdir",
-    "statfs", "setxattr", "getxattr", "listxattr", "removexattr", "getlk",      "setlk",
-    "flock"};
+constexpr std::array kNames = {"lookup",     "getattr",   "statx",           "setattr",
+                               "access",     "readlink",  "mknod",           "mkdir",
+                               "unlink",     "rmdir",     "symlink",         "rename",
+                               "link",       "create",    "tmpfile",         "open",
+                               "read",       "write",     "flush",           "release",
+                               "fsync",      "fallocate", "copy_file_range", "lseek",
+                               "ioctl",      "opendir",   "readdir",         "readdirplus",
+                               "releasedir", "fsyncdir",  "statfs",          "setxattr",
+                               "getxattr",   "listxattr", "removexattr",     "getlk",
+                               "setlk",      "flock"};
 static_assert(kNames.size() == static_cast<size_t>(Op::kCount));
 
 // Names in the log are one word, whatever bytes they are made of.

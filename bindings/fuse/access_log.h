@@ -19,6 +19,7 @@ namespace skerry::fuse {
 enum class Op : uint8_t {
   kLookup,
   kGetattr,
+  kStatx,
   kSetattr,
   kAccess,
   kReadlink,
@@ -30,6 +31,7 @@ enum class Op : uint8_t {
   kRename,
   kLink,
   kCreate,
+  kTmpfile,
   kOpen,
   kRead,
   kWrite,
@@ -61,6 +63,7 @@ constexpr bool asks(Op op) {
   switch (op) {
     case Op::kLookup:
     case Op::kGetattr:
+    case Op::kStatx:
     case Op::kAccess:
     case Op::kReadlink:
     case Op::kRead:

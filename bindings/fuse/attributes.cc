@@ -9,17 +9,16 @@
 #include <vector>
 
 #include "file_system.h"
+#include "wire.h"
 
 namespace skerry::fuse {
 namespace {
 
 OpenFile* opened(const fuse_file_info* fi) { return reinterpret_cast<OpenFile*>(fi->fh); }
 
-void reply_attributes(fuse_req_t req, FileSystem& fs, int64_t result,
-                      const struct skerry_stat& stat) {
+void reply_stat(fuse_req_t req, FileSystem& fs, int64_t result, const struct skerry_stat& stat) {
   if (result < 0) return FileSystem::reply_status(req, result);
-  const struct stat attributes = fs.attributes_of(stat);
-  fuse_reply_attr(req, &attributes, fs.options.attribute_seconds());
+  reply_attributes(req, fs.attributes_of(stat), fs.options.attribute_seconds(), &stat);
 }
 
 void getattr(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
@@ -27,18 +26,18 @@ void getattr(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
   if (VirtualFiles::owns(node)) return fs.virtual_files.getattr(req, node);
   const uint64_t ino = fs.ino_of(node);
   struct skerry_stat stat;
-  const int64_t result = fs.run(req, Op::kGetattr, {.ino = ino}, As::kRoot,
-                                [&](const skerry_context* context) -> int64_t {
-                                  if (fi != nullptr)
-                                    return skerry_fstat(opened(fi)->file, context, &stat);
-                                  const int got = skerry_inode_stat(fs.volume, context, ino, &stat);
-                                  if (got != -ESTALE) return got;
-                                  const auto removed = fs.nodes.removed(ino);
-                                  if (!removed) return got;
-                                  stat = *removed;
-                                  return 0;
-                                });
-  reply_attributes(req, fs, result, stat);
+  const Op op = kind_of_request() == Kind::kStatx ? Op::kStatx : Op::kGetattr;
+  const int64_t result =
+      fs.run(req, op, {.ino = ino}, As::kRoot, [&](const skerry_context* context) -> int64_t {
+        if (fi != nullptr) return skerry_fstat(opened(fi)->file, context, &stat);
+        const int got = skerry_inode_stat(fs.volume, context, ino, &stat);
+        if (got != -ESTALE) return got;
+        const auto removed = fs.nodes.removed(ino);
+        if (!removed) return got;
+        stat = *removed;
+        return 0;
+      });
+  reply_stat(req, fs, result, stat);
 }
 
 skerry_timespec time_of(const timespec& time) {
@@ -124,7 +123,7 @@ void setattr(fuse_req_t req, fuse_ino_t node, struct stat* attributes, int valid
         root.uid = 0;
         return apply(fs, &root, ino, changes, &stat);
       });
-  reply_attributes(req, fs, result, stat);
+  reply_stat(req, fs, result, stat);
 }
 
 void access(fuse_req_t req, fuse_ino_t node, int mask) {

@@ -33,7 +33,7 @@ void init(void* userdata, fuse_conn_info* connection) {
   want(FUSE_CAP_WRITEBACK_CACHE, options.writeback);
   want(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS, !options.local_locks);
   // The kernel would go on showing the mode it has cached. The second form of it, which does not
-  // need that, is not libfuse's to ask for: see handshake.h.
+  // need that, is not libfuse's to ask for: see wire.h.
   want(FUSE_CAP_HANDLE_KILLPRIV, false);
   // Cached bytes go when the file's version says so (Nodes), not when its mtime differs. A length
   // that differs always drops them.

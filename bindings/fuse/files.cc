@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "file_system.h"
+#include "wire.h"
 
 namespace skerry::fuse {
 namespace {
@@ -69,20 +70,29 @@ void open(fuse_req_t req, fuse_ino_t node, fuse_file_info* fi) {
   if (fuse_reply_open(req, fi) == -ENOENT) fs.nodes.close(handle);
 }
 
+/// With a name, or without one where O_TMPFILE asks for that.
 void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* fi) {
   FileSystem& fs = FileSystem::of(req);
-  if (VirtualFiles::hides(parent, name)) {
-    return FileSystem::reply_status(req, VirtualFiles::owns(parent) ? -EPERM : -EEXIST);
+  const bool nameless = kind_of_request() == Kind::kTmpfile;
+  if (VirtualFiles::owns(parent)) return FileSystem::reply_status(req, -EPERM);
+  if (!nameless && VirtualFiles::hides(parent, name)) {
+    return FileSystem::reply_status(req, -EEXIST);
   }
   const uint64_t dir = fs.ino_of(parent);
+  const int flags = flags_of(fs, fi->flags);
   skerry_file* file = nullptr;
   struct skerry_stat stat;
-  const int64_t result =
-      fs.run(req, Op::kCreate, {.ino = dir, .name = name}, As::kCaller,
-             [&](const skerry_context* context) {
-               return skerry_inode_create(fs.volume, context, dir, name, flags_of(fs, fi->flags),
-                                          mode, &stat, &file);
-             });
+  const int64_t result = nameless
+                             ? fs.run(req, Op::kTmpfile, {.ino = dir}, As::kCaller,
+                                      [&](const skerry_context* context) {
+                                        return skerry_inode_tmpfile(fs.volume, context, dir, flags,
+                                                                    mode, &stat, &file);
+                                      })
+                             : fs.run(req, Op::kCreate, {.ino = dir, .name = name}, As::kCaller,
+                                      [&](const skerry_context* context) {
+                                        return skerry_inode_create(fs.volume, context, dir, name,
+                                                                   flags, mode, &stat, &file);
+                                      });
   if (result < 0) return FileSystem::reply_status(req, result);
   OpenFile* handle = make_handle(fs, stat.ino, file, fi);
   const fuse_entry_param entry = fs.entry_of(stat);

@@ -23,8 +23,8 @@
 #include <vector>
 
 #include "file_system.h"
-#include "handshake.h"
 #include "watcher.h"
+#include "wire.h"
 
 namespace skerry::fuse {
 namespace {
@@ -140,7 +140,7 @@ int serve(const Options& options, skerry_volume* volume, uint64_t root,
     fuse_loop_config* config = fuse_loop_cfg_create();
     fuse_loop_cfg_set_max_threads(config, options.threads);
     fuse_loop_cfg_set_idle_threads(config, options.threads);
-    if (shake_hands(session.get())) {
+    if (connect(session.get())) {
       const Watcher watcher(fs, session.get(), ready);
       const int ended = fuse_session_loop_mt(session.get(), config);
       // Positive: the signal that ended it.

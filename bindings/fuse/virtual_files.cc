@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "file_system.h"
+#include "wire.h"
 
 namespace skerry::fuse {
 namespace {
@@ -106,7 +107,7 @@ void VirtualFiles::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) c
 
 void VirtualFiles::getattr(fuse_req_t req, fuse_ino_t node) const {
   const struct stat stat = attributes(node);
-  fuse_reply_attr(req, &stat, kTimeout);
+  reply_attributes(req, stat, kTimeout, nullptr);
 }
 
 void VirtualFiles::access(fuse_req_t req, fuse_ino_t node, int mask) const {

@@ -540,6 +540,12 @@ SKERRY_API int skerry_inode_open(skerry_volume* volume, const skerry_context* co
 SKERRY_API int skerry_inode_create(skerry_volume* volume, const skerry_context* context,
                                    uint64_t dir, const char* name, int flags, uint32_t mode,
                                    struct skerry_stat* out, skerry_file** file);
+/** Creates a regular file without a name, with the owner, mode and ACLs that one in `dir` would
+ * get: skerry_open with O_TMPFILE, which `flags` need not say. It goes when it is closed, unless
+ * skerry_inode_link has given it a name. */
+SKERRY_API int skerry_inode_tmpfile(skerry_volume* volume, const skerry_context* context,
+                                    uint64_t dir, int flags, uint32_t mode, struct skerry_stat* out,
+                                    skerry_file** file);
 SKERRY_API int skerry_inode_mkdir(skerry_volume* volume, const skerry_context* context,
                                   uint64_t dir, const char* name, uint32_t mode,
                                   struct skerry_stat* out);

@@ -35,7 +35,11 @@ template <typename Answer>
 int64_t finish(const Call& call, vfs::Volume& volume, Answer&& result) {
   if (result.ok()) [[likely]]
     return answer_of(result);
-  if (result.error().code() == ESTALE) volume.suspect_session();
+  if (result.error().code() == ESTALE) {
+    volume.suspect_session();
+    // Who is told so looks the names up again: nothing cached may lead to the same inode then.
+    volume.meta().forget_others();
+  }
   return fail(result.error(), call.name, call.path, call.path2);
 }
 

@@ -97,6 +97,21 @@ int skerry_inode_create(skerry_volume* volume, const skerry_context* context, ui
       }));
 }
 
+int skerry_inode_tmpfile(skerry_volume* volume, const skerry_context* context, uint64_t dir,
+                         int flags, uint32_t mode, struct skerry_stat* out, skerry_file** file) {
+  if (file != nullptr) *file = nullptr;
+  return static_cast<int>(
+      on_volume({"skerry_inode_tmpfile"}, volume, context,
+                [&](const OpContext& ctx, VolumeState& state) -> Status {
+                  if (file == nullptr) return null_argument("the place for the file");
+                  SKERRY_ASSIGN(vfs::CreatedFile made,
+                                vfs::inode_tmpfile(ctx, *state.volume, dir, flags, mode));
+                  SKERRY_ASSIGN(*file, wrap(volume, state, std::move(made.handle)));
+                  put_stat(state, made.attr, out);
+                  return {};
+                }));
+}
+
 int skerry_inode_mkdir(skerry_volume* volume, const skerry_context* context, uint64_t dir,
                        const char* name, uint32_t mode, struct skerry_stat* out) {
   return attributes_call("skerry_inode_mkdir", volume, context, name, out,

@@ -185,6 +185,20 @@ Result<CreatedFile> inode_create(const OpContext& ctx, Volume& volume, Ino dir,
   });
 }
 
+Result<CreatedFile> inode_tmpfile(const OpContext& ctx, Volume& volume, Ino dir, int flags,
+                                  uint32_t mode) {
+  if ((flags & O_PATH) != 0) return Error(EINVAL, "flags that do not go together");
+  flags |= O_TMPFILE;
+  SKERRY_TRY(check_open_flags(flags));
+  SKERRY_TRY(may_change(volume));
+  return confirmed(ctx, volume.meta(), [&](const OpContext& by) -> Result<CreatedFile> {
+    const NotBefore open(by, volume.meta().current_not_before(by));
+    auto made = meta::create_orphan(by, volume.meta(), dir, mode & 07777);
+    if (!made.ok()) return told_apart(by, volume, dir, std::move(made).error());
+    return CreatedFile{*made, std::make_unique<Handle>(volume, *made, flags, open->not_before_ns)};
+  });
+}
+
 Result<Attributes> inode_mkdir(const OpContext& ctx, Volume& volume, Ino dir, std::string_view name,
                                uint32_t mode) {
   return add(ctx, volume, dir, name, directory_args(mode));

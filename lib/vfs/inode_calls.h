@@ -35,6 +35,9 @@ struct CreatedFile {
 };
 Result<CreatedFile> inode_create(const OpContext& ctx, Volume& volume, meta::Ino dir,
                                  std::string_view name, int flags, uint32_t mode);
+/// O_TMPFILE, which `flags` need not say.
+Result<CreatedFile> inode_tmpfile(const OpContext& ctx, Volume& volume, meta::Ino dir, int flags,
+                                  uint32_t mode);
 
 Result<meta::Attributes> inode_mkdir(const OpContext& ctx, Volume& volume, meta::Ino dir,
                                      std::string_view name, uint32_t mode);

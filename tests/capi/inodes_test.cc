@@ -107,6 +107,26 @@ TEST_CASE("inode: a replaced file is stale to who has its number", "[capi][inode
   CHECK(again == nullptr);
 }
 
+TEST_CASE("inode: who is told that a file is stale is not led to it again", "[capi][inode]") {
+  TestVolume test({"consistency=close-to-open", "lease=60m", "notify=0"});
+  Client& v = test.client;
+  Client other(test.url);
+  v.write("/f", "old");
+  struct skerry_stat st {};
+  OK(skerry_inode_lookup(v, nullptr, SKERRY_ROOT_INO, "f", &st));
+  const uint64_t old = st.ino;
+  other.write("/g", "new");
+  OK(skerry_rename(other, nullptr, "/g", "/f"));
+  // A name may be as old as the lease; a file that is opened may not.
+  skerry_file* file = nullptr;
+  FAILS(skerry_inode_open(v, nullptr, old, O_RDONLY, &file), ESTALE);
+  OK(skerry_inode_lookup(v, nullptr, SKERRY_ROOT_INO, "f", &st));
+  CHECK(st.ino != old);
+  OK(skerry_inode_open(v, nullptr, st.ino, O_RDONLY, &file));
+  CHECK(read_all(file) == "new");
+  OK(skerry_close(file, nullptr));
+}
+
 TEST_CASE("inode: create opens what is there unless told not to", "[capi][inode]") {
   TestVolume test;
   Client& v = test.client;
@@ -127,6 +147,38 @@ TEST_CASE("inode: create opens what is there unless told not to", "[capi][inode]
   const skerry_context stranger = context_of(1000, 1000);
   FAILS(skerry_inode_create(v, &stranger, SKERRY_ROOT_INO, "x", O_RDWR, 0600, &st, &file), EACCES);
   FAILS(skerry_inode_create(v, &stranger, SKERRY_ROOT_INO, "f", O_RDWR, 0600, &st, &file), EACCES);
+}
+
+TEST_CASE("inode: a file without a name", "[capi][inode]") {
+  TestVolume test;
+  Client& v = test.client;
+  struct skerry_stat st {};
+  const uint64_t dir = make_directory(v, "d");
+  skerry_context owner = context_of(1000, 1000);
+  owner.umask = 027;
+  skerry_file* file = nullptr;
+  FAILS(skerry_inode_tmpfile(v, &owner, dir, O_RDWR, 0666, &st, &file), EACCES);
+  OK(skerry_chown(v, nullptr, "/d", 1000, 1000));
+  FAILS(skerry_inode_tmpfile(v, &owner, dir, O_RDONLY, 0666, &st, &file), EINVAL);
+  FAILS(skerry_inode_tmpfile(v, &owner, dir, O_RDWR | O_CREAT, 0666, &st, &file), EINVAL);
+  FAILS(skerry_inode_tmpfile(v, &owner, 1 << 30, O_RDWR, 0666, &st, &file), ESTALE);
+
+  OK(skerry_inode_tmpfile(v, &owner, dir, O_RDWR, 0666, &st, &file));
+  CHECK(st.nlink == 0);
+  CHECK(st.mode == (S_IFREG | 0640));
+  CHECK(st.uid == 1000);
+  CHECK(v.list("/d").empty());
+  const uint64_t ino = st.ino;
+  CHECK(skerry_pwrite(file, nullptr, "abc", 3, 0) == 3);
+  OK(skerry_inode_link(v, &owner, ino, dir, "f", &st));
+  CHECK(st.ino == ino);
+  CHECK(st.nlink == 1);
+  CHECK(st.size == 3);
+  OK(skerry_close(file, nullptr));
+  CHECK(v.read("/d/f") == "abc");
+
+  FAILS(skerry_inode_tmpfile(v, &owner, ino, O_RDWR, 0600, &st, &file), ENOTDIR);
+  CHECK(file == nullptr);
 }
 
 TEST_CASE("inode: attributes", "[capi][inode]") {

@@ -5,6 +5,7 @@ import itertools
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -69,7 +70,33 @@ def mount(mounted):
 
 
 @pytest.fixture
-def two(mounted):
+def doomed(url, tmp_path):
+    """Mounts that are killed or frozen, and say so."""
+    mounts = []
+
+    def mount(*options):
+        mounts.append(Mount(url, tmp_path / f"doomed{len(mounts)}", *options))
+        return mounts[-1]
+
+    yield mount
+    for each in mounts:
+        if each.process.poll() is None:
+            each.process.send_signal(signal.SIGCONT)
+        each.end()
+
+
+AT_ONCE = "allow_other,attr_timeout=0,entry_timeout=0"
+
+
+@pytest.fixture
+def two_cached(mounted):
+    """Two mounts whose kernels keep nothing; on PostgreSQL the clients keep what they know for the
+    volume's lease, which is the default there."""
+    return mounted(AT_ONCE), mounted(AT_ONCE)
+
+
+@pytest.fixture
+def two(url, mounted):
     """Two mounts that show each other's names and attributes at once."""
-    options = "allow_other,attr_timeout=0,entry_timeout=0"
+    options = AT_ONCE if url.startswith("sqlite:") else f"{AT_ONCE},consistency=strict"
     return mounted(options), mounted(options)

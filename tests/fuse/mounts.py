@@ -3,10 +3,12 @@
 SKERRY_PROGRAM names the program `skerry` (default: build/bindings/skerry).
 """
 
+import collections
 import ctypes
 import os
 import pathlib
 import signal
+import struct
 import subprocess
 import time
 
@@ -30,7 +32,7 @@ def is_mounted(directory):
         return any(line.split()[1] == str(directory) for line in mounts)
 
 
-def wait_until(condition, seconds=20, what=""):
+def wait_until(condition, seconds=60, what=""):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited too long: {what}"
@@ -66,11 +68,13 @@ class Mount:
         return {name: int(value) for name, value in (line.split() for line in lines)}
 
     def end(self):
-        """Unmounts; whatever the test left must not keep it mounted."""
+        """Unmounts; whatever the test left must not keep it mounted. What it said, the first time."""
+        if self.process.stderr.closed:
+            return ""
         if is_mounted(self.path):
             subprocess.run(["fusermount3", "-u", "-z", str(self.path)], timeout=30)
         try:
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -125,3 +129,26 @@ def renameat2(source, target, flags):
 
 
 NOREPLACE, EXCHANGE = 1, 2
+
+STATX_BTIME, STATX_ATTR_IMMUTABLE = 0x800, 0x10
+AT_FORCE_SYNC, AT_SYMLINK_FOLLOW = 0x2000, 0x400
+Statx = collections.namedtuple("Statx", "mask attributes nlink mode ino size btime_ns")
+
+
+def statx(path, flags=0, directory=-100):
+    """statx(2) of what stat(2) tells and the birth time; of an open file with flags 0x1000."""
+    told = ctypes.create_string_buffer(256)
+    if libc.statx(directory, os.fsencode(path), flags, 0xFFF, told) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    mask, _, attributes, nlink, _, _, mode, ino, size = struct.unpack_from("=IIQIIIHxxQQ", told)
+    seconds, nanoseconds = struct.unpack_from("=qI", told, 80)
+    return Statx(mask, attributes, nlink, mode, ino, size, seconds * 10**9 + nanoseconds)
+
+
+def link_open_file(fd, path):
+    """Gives a file of O_TMPFILE a name, as open(2) tells to."""
+    source = os.fsencode(f"/proc/self/fd/{fd}")
+    if libc.linkat(-100, source, -100, os.fsencode(path), AT_SYMLINK_FOLLOW) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

@@ -382,17 +382,21 @@ def no_reads(url):
 
 
 def in_program(code, **names):
-    """A program that makes a system call and tells the errno."""
+    """A program that makes a system call and tells the errno; it is about to when this returns."""
     setting = "".join(f"{name} = {value!r}\n" for name, value in names.items())
-    return subprocess.Popen([sys.executable, "-c", f"""
+    program = subprocess.Popen([sys.executable, "-c", f"""
 import ctypes, errno, os, signal, time
 libc = ctypes.CDLL(None, use_errno=True)
 def handle(number, again):
     signal.signal(number, lambda *_: None)
     signal.siginterrupt(number, True)
     if number == signal.SIGALRM: signal.setitimer(signal.ITIMER_REAL, 0.2, again)
+def ready(): os.close(1)
 {setting}{code}
-"""])
+"""], stdout=subprocess.PIPE)
+    with program.stdout as told:
+        assert told.read() == b""
+    return program
 
 
 def test_handled_signals_do_not_end_calls_that_change_something(url, mount):
@@ -401,12 +405,14 @@ def test_handled_signals_do_not_end_calls_that_change_something(url, mount):
         blocked = [
             in_program("""
 handle(signal.SIGALRM, 0.1)
+ready()
 os._exit(0 if libc.mkdir(path, 0o755) == 0 else ctypes.get_errno())
 """, path=os.fsencode(mount / "d")),
             in_program("""
 handle(signal.SIGALRM, 0.1)
 fd = os.open(path, os.O_WRONLY)
 os.pwrite(fd, b"y", 0)
+ready()
 os._exit(0 if libc.fsync(fd) == 0 and libc.close(fd) == 0 else ctypes.get_errno())
 """, path=os.fsencode(mount / "f")),
         ]
@@ -423,22 +429,23 @@ def test_who_waits_can_be_killed(url, mount, number):
         (mount / folder).mkdir()
     (mount / "f").write_bytes(b"x")
     with no_commits(url):
-        plain = in_program("signal.signal(signal.SIGINT, signal.SIG_DFL)\nlibc.mkdir(path, 0o755)",
+        plain = in_program("signal.signal(signal.SIGINT, signal.SIG_DFL)\nready()\n"
+                           "libc.mkdir(path, 0o755)",
                            path=os.fsencode(mount / "a" / "d"))
         # The kernel tells of the first signal alone, which does not end the call.
         alarmed = in_program("signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
-                             "handle(signal.SIGALRM, 0)\nlibc.mkdir(path, 0o755)",
+                             "handle(signal.SIGALRM, 0)\nready()\nlibc.mkdir(path, 0o755)",
                              path=os.fsencode(mount / "b" / "d"))
         # What it has written is still to be stored when its files are closed.
         syncing = in_program("signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
                              "fd = os.open(path, os.O_WRONLY)\nos.pwrite(fd, b'y', 0)\n"
-                             "libc.fsync(fd)", path=os.fsencode(mount / "f"))
+                             "ready()\nlibc.fsync(fd)", path=os.fsencode(mount / "f"))
         time.sleep(1)
         blocked = (plain, alarmed, syncing)
         assert [each.poll() for each in blocked] == [None] * 3
         for each in blocked:
             each.send_signal(number)
-            assert each.wait(10) == -number
+            assert each.wait(30) == -number
     wait_until(lambda: skerry("cat", url, "/f") == "y", what="what it had written")
     (mount / "c").mkdir()
     assert [list(below) for _, *below in sorted(os.walk(mount.path))] == [
@@ -450,6 +457,7 @@ def test_who_only_asks_may_give_up(url, mount):
         asking = in_program("""
 handle(signal.SIGINT, 0)
 handle(signal.SIGALRM, 0.1)
+ready()
 began = time.monotonic()
 assert libc.access(path, 0) == -1
 os._exit(ctypes.get_errno() if time.monotonic() - began > 0.9 else 1)

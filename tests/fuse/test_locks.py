@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from mounts import Mount, in_children, skerry, wait_until
+from mounts import in_children, skerry, wait_until
 
 EXCLUSIVE, SHARED, NB, UNLOCK = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_NB, fcntl.LOCK_UN
 OFD_GETLK, OFD_SETLK, OFD_SETLKW = 36, 37, 38
@@ -120,22 +120,6 @@ def actors():
     yield make
     for actor in made:
         actor.end()
-
-
-@pytest.fixture
-def doomed(url, tmp_path):
-    """Mounts that are killed or frozen, and say so."""
-    mounts = []
-
-    def mount(*options):
-        mounts.append(Mount(url, tmp_path / f"doomed{len(mounts)}", *options))
-        return mounts[-1]
-
-    yield mount
-    for each in mounts:
-        if each.process.poll() is None:
-            each.process.send_signal(signal.SIGCONT)
-        each.end()
 
 
 @pytest.fixture(params=["one mount", "two mounts"])

@@ -149,6 +149,12 @@ def test_a_replaced_name_is_looked_up_again(mounted):
     wait_until(lambda: b.stats()["op_rename"] == 1)
     assert (a / "d" / "f").read_text() == "new"
 
+
+def test_a_replaced_directory_is_looked_up_again(url, mounted):
+    strict = "" if url.startswith("sqlite:") else ",consistency=strict"
+    a, b = mounted(f"entry_timeout=60,attr_timeout=60{strict}"), mounted()
+    (a / "d").mkdir()
+    (a / "d" / "f").write_text("old")
     shutil.rmtree(b / "d")
     (b / "d").mkdir()
     (b / "d" / "x").write_text("other directory")
@@ -162,8 +168,8 @@ def test_a_replaced_name_is_looked_up_again(mounted):
     assert caught.value.errno == errno.ENOENT
 
 
-def test_appends_from_two_mounts_are_whole(two):
-    a, b = two
+def test_appends_from_two_mounts_are_whole(two_cached):
+    a, b = two_cached
     count = 150
 
     def append(mount, mark):
@@ -183,7 +189,7 @@ def test_appends_from_two_mounts_are_whole(two):
 
 
 @pytest.mark.parametrize("kind", ["create", "mkdir", "link", "noreplace"])
-def test_one_winner(two, kind, tmp_path):
+def test_one_winner(two_cached, kind, tmp_path):
     rounds, workers = 1000, 8
     results = tmp_path / "results"
     results.mkdir()
@@ -210,14 +216,14 @@ def test_one_winner(two, kind, tmp_path):
                 pass
         (results / str(me)).write_text(" ".join(map(str, won)))
 
-    in_children(*[lambda n=n: compete(two[n % 2], n) for n in range(workers)])
+    in_children(*[lambda n=n: compete(two_cached[n % 2], n) for n in range(workers)])
     winners = [int(i) for file in results.iterdir() for i in file.read_text().split()]
     assert sorted(winners) == list(range(rounds))
 
 
-def test_crossing_renames_detach_nothing(url, two):
+def test_crossing_renames_detach_nothing(url, two_cached):
     for name in ("a/x", "b/y"):
-        (two[0] / name).mkdir(parents=True)
+        (two_cached[0] / name).mkdir(parents=True)
 
     def move(mount, source, target):
         for _ in range(100):
@@ -229,22 +235,25 @@ def test_crossing_renames_detach_nothing(url, two):
 
     # a into b and b into a: whichever comes second must be refused.
     in_children(
-        lambda: move(two[0], "a", "b/y/a"),
-        lambda: move(two[1], "b", "a/x/b"),
+        lambda: move(two_cached[0], "a", "b/y/a"),
+        lambda: move(two_cached[1], "b", "a/x/b"),
     )
-    found = {name for _, folders, _ in os.walk(two[0].path) for name in folders}
-    assert found == {"a", "b", "x", "y"}
+
+    def found():
+        return {name for _, folders, _ in os.walk(two_cached[0].path) for name in folders}
+
+    wait_until(lambda: found() == {"a", "b", "x", "y"}, what="all directories")
     assert skerry("fsck", url) == ""
 
 
-def test_nothing_enters_a_removed_directory(url, two):
-    (two[0] / "p").mkdir()
+def test_nothing_enters_a_removed_directory(url, two_cached):
+    (two_cached[0] / "p").mkdir()
 
     def create():
         for i in range(150):
             for action in (
-                lambda: os.mkdir(two[0] / "p" / "d"),
-                lambda: os.close(os.open(two[0] / "p" / f"f{i}", os.O_CREAT | os.O_WRONLY)),
+                lambda: os.mkdir(two_cached[0] / "p" / "d"),
+                lambda: os.close(os.open(two_cached[0] / "p" / f"f{i}", os.O_CREAT | os.O_WRONLY)),
             ):
                 try:
                     action()
@@ -256,14 +265,14 @@ def test_nothing_enters_a_removed_directory(url, two):
     def remove():
         for _ in range(150):
             try:
-                os.rmdir(two[1] / "p")
+                os.rmdir(two_cached[1] / "p")
             except OSError as error:
                 assert error.errno in (errno.ENOTEMPTY, errno.ENOENT), error
-                for name in os.listdir(two[1] / "p") if (two[1] / "p").exists() else ():
-                    path = two[1] / "p" / name
+                for name in os.listdir(two_cached[1] / "p") if (two_cached[1] / "p").exists() else ():
+                    path = two_cached[1] / "p" / name
                     path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
             else:
-                os.mkdir(two[1] / "p")
+                os.mkdir(two_cached[1] / "p")
 
     in_children(create, remove)
     assert skerry("fsck", url) == ""
