@@ -21,6 +21,11 @@ uint64_t number_of(const std::optional<Record>& record) {
   return record ? std::get<VolumeRecord>(*record).number : 0;
 }
 
+uint64_t next_number() {
+  static std::atomic<uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 /// One commit with as many attempts as lost answers and passing failures need, all under one
 /// request id. An error says maybe_applied() if any attempt may have been applied.
 Result<CommitResult> commit_with_retries(const OpContext& ctx, Store& store, Clock& clock,
@@ -61,6 +66,7 @@ Meta::Meta(std::shared_ptr<Store> store, VolumeFormat format, MetaOptions option
       keeps_file_flags_(std::ranges::find(format_.read_only_compatible, kFeatureFileFlags) !=
                         format_.read_only_compatible.end()),
       exact_(store_->capabilities().exact_generation),
+      number_(next_number()),
       clock_(clock),
       random_(random),
       cache_(std::make_unique<MetadataCache>(options_.cache_entries, random)),
@@ -68,9 +74,13 @@ Meta::Meta(std::shared_ptr<Store> store, VolumeFormat format, MetaOptions option
       session_watch_(std::make_unique<SessionWatch>()) {}
 
 uint64_t Meta::lane() {
-  static std::atomic<uint64_t> next{0};
-  thread_local const uint64_t number = next.fetch_add(1, std::memory_order_relaxed);
-  return number;
+  struct Lane {
+    uint64_t meta = 0;
+    uint64_t number = 0;
+  };
+  thread_local Lane lane;
+  if (lane.meta != number_) lane = {number_, next_lane_.fetch_add(1, std::memory_order_relaxed)};
+  return lane.number;
 }
 
 Meta::~Meta() {

@@ -113,7 +113,7 @@ class Meta : private ChangeSink {
   ObjectId first_object() const { return first_object_.load(std::memory_order_acquire); }
   /// A number of the calling thread, for what is spread over several records lest commits wait for
   /// each other: those of one thread come one after another.
-  static uint64_t lane();
+  uint64_t lane();
   /// Whose usage record a commit adds to; asked once a commit.
   ClientId usage_client() {
     return usage_parts_ == 1 ? client() : usage_part(client(), lane() % usage_parts_);
@@ -227,6 +227,8 @@ class Meta : private ChangeSink {
   const uint32_t usage_parts_;
   const bool keeps_file_flags_;
   const bool exact_;
+  const uint64_t number_;  // of this object, in the process
+  std::atomic<uint64_t> next_lane_{0};
   OwnChanges* own_changes_ = nullptr;
   Clock& clock_;
   Random& random_;
