@@ -135,6 +135,10 @@ TEST_CASE("postgres: commits that go together are applied once each though conne
     for (unsigned i = 0; i < kEach; ++i) {
       auto added = world.commit({}, {AddNumber{"n", 1}, AddNumber{std::to_string(t), 1}});
       if (!added.ok() || !added->applied || added->outcomes.at(1).number != i) ++wrong;
+      const std::string own = std::to_string(t) + "-" + std::to_string(i);
+      auto created = world.commit({ExpectAbsent{entry_key(World::kDir, own)}},
+                                  creation(own, 1000 + t * kEach + i));
+      if (!created.ok() || !created->applied) ++wrong;
     }
   });
   stop = true;
@@ -142,6 +146,9 @@ TEST_CASE("postgres: commits that go together are applied once each though conne
   CHECK(wrong == 0);
   CHECK(world.lost > 0);
   CHECK(postgres_run("SELECT number FROM " + world.schema + ".volume WHERE name='n'::bytea")[0] ==
+        std::to_string(kThreads * kEach));
+  CHECK(world.count("entry", "parent=7") == kThreads * kEach);
+  CHECK(postgres_run("SELECT sum(entries) FROM " + world.schema + ".dirstat")[0] ==
         std::to_string(kThreads * kEach));
 }
 

@@ -272,6 +272,19 @@ TEST_CASE("postgres: more callers than connections", "[meta][postgres]") {
   CHECK(world.number("n") == 160);
 }
 
+TEST_CASE("postgres: old requests are removed, and no others", "[meta][postgres]") {
+  World world;
+  const std::string table = world.schema + ".request";
+  postgres_run("INSERT INTO " + table +
+               "(high,low,created,outcomes) SELECT 7,i,now() - interval '" +
+               "11 minutes','{}' FROM generate_series(1,3000) i");
+  constexpr int kCommits = 1100;
+  for (int i = 0; i < kCommits; ++i) {
+    REQUIRE(world.direct->commit(context(), world.request({}, {AddUsage{0, 1, 0, 1}}))->applied);
+  }
+  CHECK(postgres_run("SELECT count(*) FROM " + table)[0] == std::to_string(kCommits));
+}
+
 TEST_CASE("postgres: a forked child leaves the parent's connections alone", "[meta][postgres]") {
   World world;
   REQUIRE(world.direct->commit(context(), world.request({}, {AddNumber{"n", 1}}))->applied);

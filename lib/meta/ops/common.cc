@@ -163,7 +163,8 @@ void Change::touch(const Attributes& dir, TimeNs now, int64_t entries, int64_t s
     add.mtime_ns = std::max(add.mtime_ns, now);
     return;
   }
-  const uint64_t shard = dir.shards <= 1 ? 0 : Meta::lane() % dir.shards;
+  // Clients are numbered one after another, so those of one thread each use different records too.
+  const uint64_t shard = dir.shards <= 1 ? 0 : (meta_.client() + Meta::lane()) % dir.shards;
   directories_.push_back(AddDirStat{dir.ino, shard, now, subdirs, entries});
 }
 

@@ -5,11 +5,11 @@
 
 namespace skerry::meta::postgres {
 
-std::vector<Call> CallGroup::Work::calls() const {
-  if (call) return {*call};
-  std::vector<Call> all;
-  all.reserve(plain.size());
-  for (const PlainCall& each : plain) all.push_back(each.call);
+std::vector<const Call*> CallGroup::Work::calls() const {
+  if (call) return {&*call};
+  std::vector<const Call*> all;
+  all.reserve(plain->size());
+  for (const PlainCall& each : *plain) all.push_back(&each.call);
   return all;
 }
 
@@ -29,7 +29,7 @@ void CallGroup::come_back() {
 }
 
 Result<Answer> CallGroup::alone(const OpContext& ctx, const Work& work) {
-  const std::vector<Call> calls = work.calls();
+  const std::vector<const Call*> calls = work.calls();
   SKERRY_ASSIGN(Pool::Lease connection, pool_.borrow(ctx));
   return connection->run(ctx, calls);
 }
@@ -101,12 +101,13 @@ Result<Answer> CallGroup::lead(const OpContext& ctx, std::unique_lock<std::mutex
 }
 
 Result<Answer> CallGroup::send(const OpContext& ctx, const Group& group, bool* with_locks) {
-  std::vector<Call> calls;
+  std::vector<const Call*> calls;
+  Call locking{&locking_, {}};
   if (group.size() == 1) {
     calls = group.front()->work.calls();
   } else if (!group.front()->work.call) {
     std::vector<const PlainCommit*> commits;
-    for (const auto& waiting : group) commits.push_back(&waiting->work.plain);
+    for (const auto& waiting : group) commits.push_back(waiting->work.plain.get());
     calls = merged(commits);
   } else {
     LockSet all;
@@ -114,14 +115,14 @@ Result<Answer> CallGroup::send(const OpContext& ctx, const Group& group, bool* w
     *with_locks = !all.empty();
     if (*with_locks) {
       const Program program = lock_program(all);
-      calls.push_back({&locking_, Parameters()
-                                      .number(int64_t{0})
-                                      .number(int64_t{0})
-                                      .number(int64_t{0})
-                                      .numbers(program.numbers)
-                                      .byte_strings(program.bytes)});
+      locking.parameters.number(int64_t{0})
+          .number(int64_t{0})
+          .number(int64_t{0})
+          .numbers(program.numbers)
+          .byte_strings(program.bytes);
+      calls.push_back(&locking);
     }
-    for (const auto& waiting : group) calls.push_back(*waiting->work.call);
+    for (const auto& waiting : group) calls.push_back(&*waiting->work.call);
   }
   SKERRY_ASSIGN(Pool::Lease connection, pool_.borrow(ctx));
   return connection->run(ctx, calls);

@@ -37,8 +37,8 @@ class CallGroup {
   struct Work {
     std::optional<Call> call;
     LockSet locks;
-    PlainCommit plain;  // if there is no `call`
-    std::vector<Call> calls() const;
+    std::shared_ptr<const PlainCommit> plain;  // with who may send it again; if there is no `call`
+    std::vector<const Call*> calls() const;
   };
 
   /// As Connection::run() of the work's calls, which are a transaction of their own or share one

@@ -263,7 +263,7 @@ bool Connection::usable() {
          poll(&waiting, 1, 0) == 0;
 }
 
-Status Connection::send(const std::vector<Call>& calls) {
+Status Connection::send(const std::vector<const Call*>& calls) {
   if (!pipeline_) {
     if (PQenterPipelineMode(connection_) != 1) return lost();
     pipeline_ = true;
@@ -271,8 +271,9 @@ Status Connection::send(const std::vector<Call>& calls) {
   preparing_.clear();
   std::vector<const char*> values;
   std::vector<int> lengths, formats;
-  for (const Call& call : calls) {
-    const Statement& statement = *call.statement;
+  for (const Call* call : calls) {
+    const Statement& statement = *call->statement;
+    const Parameters& parameters = call->parameters;
     if (!prepared_.contains(&statement) &&
         std::find(preparing_.begin(), preparing_.end(), &statement) == preparing_.end()) {
       if (PQsendPrepare(connection_, statement.name.c_str(), statement.sql.c_str(), 0, nullptr) !=
@@ -283,13 +284,13 @@ Status Connection::send(const std::vector<Call>& calls) {
     }
     values.clear();
     lengths.clear();
-    formats.assign(call.parameters.size(), 1);
-    for (size_t i = 0; i < call.parameters.size(); ++i) {
-      values.push_back(call.parameters.at(i).data());
-      lengths.push_back(static_cast<int>(call.parameters.at(i).size()));
+    formats.assign(parameters.size(), 1);
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      values.push_back(parameters.at(i).data());
+      lengths.push_back(static_cast<int>(parameters.at(i).size()));
     }
     if (PQsendQueryPrepared(connection_, statement.name.c_str(),
-                            static_cast<int>(call.parameters.size()), values.data(), lengths.data(),
+                            static_cast<int>(parameters.size()), values.data(), lengths.data(),
                             formats.data(), 1) != 1) {
       return lost();
     }
@@ -389,10 +390,18 @@ Result<Answer> Connection::give_up(size_t calls, Error error) {
   return std::move(error).set_maybe_applied();
 }
 
+Result<Answer> Connection::run(const OpContext& ctx, const std::vector<Call>& calls) {
+  std::vector<const Call*> all;
+  all.reserve(calls.size());
+  for (const Call& call : calls) all.push_back(&call);
+  return run(ctx, all);
+}
+
 /// A commit that waited for the server's standbys and was told to stop waiting succeeds with a
 /// warning: it is on one machine only, and not what was promised.
-Result<Answer> Connection::run(const OpContext& ctx, const std::vector<Call>& calls) {
-  static const Statement kRollback{"skerry_rollback", "ROLLBACK"};
+Result<Answer> Connection::run(const OpContext& ctx, const std::vector<const Call*>& calls) {
+  static const Statement kRollbackStatement{"skerry_rollback", "ROLLBACK"};
+  static const Call kRollback{&kRollbackStatement, {}};
   SKERRY_TRY(ctx.check());
   warned_ = false;
   Status sent = send(calls);
@@ -409,7 +418,7 @@ Result<Answer> Connection::run(const OpContext& ctx, const std::vector<Call>& ca
   }
   if (PQtransactionStatus(connection_) == PQTRANS_INERROR) {
     // Nothing depends on its answer: a connection that is still in a transaction is not used again.
-    if (send({{&kRollback, {}}}).ok()) (void)receive(ctx, 1).ok();
+    if (send({&kRollback}).ok()) (void)receive(ctx, 1).ok();
   }
   return answer;
 }

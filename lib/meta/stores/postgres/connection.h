@@ -59,6 +59,7 @@ class Connection {
   ///
   /// Errors: EIO (retryable) when the connection is lost; ctx's when it ends first. Both say
   /// maybe_applied if something was sent and may have been carried out.
+  Result<Answer> run(const OpContext& ctx, const std::vector<const Call*>& calls);
   Result<Answer> run(const OpContext& ctx, const std::vector<Call>& calls);
 
   /// Several statements without parameters, as text; before the first run().
@@ -86,7 +87,7 @@ class Connection {
   Error refused() const;
   Status prepare_session(const OpContext& ctx);
   Status wait(const OpContext& ctx, bool to_read, bool to_write);
-  Status send(const std::vector<Call>& calls);
+  Status send(const std::vector<const Call*>& calls);
   Result<ResultPtr> next_result(const OpContext& ctx);
   Result<Answer> receive(const OpContext& ctx, size_t calls);
   Result<Answer> give_up(size_t calls, Error error);

@@ -140,15 +140,15 @@ class Planner {
   Planner(const PlainStatements& statements, const CommitRequest& request)
       : statements_(statements), request_(request) {}
 
-  std::optional<PlainCommit> plan() {
+  std::shared_ptr<const PlainCommit> plan() {
     for (const Mutation& m : request_.mutations) {
-      if (!std::visit([this](const auto& x) { return note(x); }, m)) return std::nullopt;
+      if (!std::visit([this](const auto& x) { return note(x); }, m)) return nullptr;
     }
     for (const Key& counters : counted_) {
-      if (first_.contains(counters)) return std::nullopt;  // their order would matter
+      if (first_.contains(counters)) return nullptr;  // their order would matter
     }
     for (const Expectation& e : request_.expectations) {
-      if (!std::visit([this](const auto& x) { return check(x); }, e)) return std::nullopt;
+      if (!std::visit([this](const auto& x) { return check(x); }, e)) return nullptr;
     }
     // What is only looked at is locked before what is changed.
     for (auto& [place, call] : checks_) add(std::move(call));
@@ -160,7 +160,7 @@ class Planner {
     commit_.insert(commit_.end(), std::make_move_iterator(others_.begin()),
                    std::make_move_iterator(others_.end()));
     add_request();
-    return std::move(commit_);
+    return std::make_shared<const PlainCommit>(std::move(commit_));
   }
 
  private:
@@ -336,9 +336,9 @@ PlainStatements::PlainStatements(const std::string& schema) {
   }
 }
 
-std::optional<PlainCommit> plain_commit(const PlainStatements& statements,
-                                        const CommitRequest& request) {
-  if (request.request == RequestId{} || request.mutations.empty()) return std::nullopt;
+std::shared_ptr<const PlainCommit> plain_commit(const PlainStatements& statements,
+                                                const CommitRequest& request) {
+  if (request.request == RequestId{} || request.mutations.empty()) return nullptr;
   return Planner(statements, request).plan();
 }
 
@@ -347,17 +347,17 @@ bool is_refusal(const ServerError& error) {
          error.sqlstate == kDivisionByZero;
 }
 
-std::vector<Call> merged(const std::vector<const PlainCommit*>& commits) {
+std::vector<const Call*> merged(const std::vector<const PlainCommit*>& commits) {
   std::vector<const PlainCommit*> order = commits;
   std::stable_sort(order.begin(), order.end(), [](const PlainCommit* a, const PlainCommit* b) {
     return a->front().place < b->front().place;
   });
   std::vector<const PlainCall*> others;
-  std::vector<Call> calls;
+  std::vector<const Call*> calls;
   for (const PlainCommit* commit : order) {
     for (auto call = commit->begin(); call + 1 != commit->end(); ++call) {
       if (call->place.rank <= Rank::kEntry) {
-        calls.push_back(call->call);
+        calls.push_back(&call->call);
       } else {
         others.push_back(&*call);
       }
@@ -365,8 +365,8 @@ std::vector<Call> merged(const std::vector<const PlainCommit*>& commits) {
   }
   std::stable_sort(others.begin(), others.end(),
                    [](const PlainCall* a, const PlainCall* b) { return a->place < b->place; });
-  for (const PlainCall* call : others) calls.push_back(call->call);
-  for (const PlainCommit* commit : order) calls.push_back(commit->back().call);
+  for (const PlainCall* call : others) calls.push_back(&call->call);
+  for (const PlainCommit* commit : order) calls.push_back(&commit->back().call);
   return calls;
 }
 

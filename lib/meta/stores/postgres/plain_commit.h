@@ -11,7 +11,7 @@
 #pragma once
 
 #include <array>
-#include <optional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -52,16 +52,16 @@ struct PlainCall {
 /// request's row is last.
 using PlainCommit = std::vector<PlainCall>;
 
-/// Nothing if it is no common commit, or one without an id.
-std::optional<PlainCommit> plain_commit(const PlainStatements& statements,
-                                        const CommitRequest& request);
+/// Null if it is no common commit, or one without an id.
+std::shared_ptr<const PlainCommit> plain_commit(const PlainStatements& statements,
+                                                const CommitRequest& request);
 
 /// Of an error that says that something does not hold. Only the function can tell what it was: an
 /// earlier expectation may fail as well, the session may be gone, the commit may be there already.
 bool is_refusal(const ServerError& error);
 
 /// Several commits as one transaction, which is as if they had come one after another. They lock in
-/// the order of places, as far as each by itself does.
-std::vector<Call> merged(const std::vector<const PlainCommit*>& commits);
+/// the order of places, as far as each by itself does. The calls are the commits'.
+std::vector<const Call*> merged(const std::vector<const PlainCommit*>& commits);
 
 }  // namespace skerry::meta::postgres

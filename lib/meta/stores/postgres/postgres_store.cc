@@ -138,8 +138,8 @@ struct PostgresStore::Engine {
   Result<CommitResult> commit(const OpContext& ctx, const CommitRequest& request);
   Result<Answer> send(const OpContext& ctx, const CommitRequest& request, const Program& program,
                       bool settle);
-  Result<Answer> send(const OpContext& ctx, const postgres::PlainCommit& commit);
-  Result<Answer> send_serializable(const OpContext& ctx, std::vector<Call> calls);
+  Result<Answer> send_serializable(const OpContext& ctx, const CallGroup::Work& work);
+  Result<Answer> send(const OpContext& ctx, CallGroup::Work work);
   bool is_serializable() const {
     return options.isolation == PostgresOptions::Isolation::kSerializable;
   }
@@ -199,23 +199,23 @@ Result<Answer> PostgresStore::Engine::send(const OpContext& ctx, const CommitReq
                                                                   .number(request.session)
                                                                   .numbers(program.numbers)
                                                                   .byte_strings(program.bytes)};
-  if (is_serializable()) return send_serializable(ctx, {std::move(call)});
-  if (!settle) return commits.run(ctx, {std::move(call), program.locks, {}});
+  if (!settle) return send(ctx, {std::move(call), program.locks, {}});
+  if (is_serializable()) return send_serializable(ctx, {std::move(call), {}, {}});
   SKERRY_ASSIGN(Pool::Lease connection, pool.borrow(ctx));
   return connection->run(ctx, {std::move(call)});
 }
 
-Result<Answer> PostgresStore::Engine::send(const OpContext& ctx,
-                                           const postgres::PlainCommit& commit) {
-  CallGroup::Work work{{}, {}, commit};
-  if (is_serializable()) return send_serializable(ctx, work.calls());
+Result<Answer> PostgresStore::Engine::send(const OpContext& ctx, CallGroup::Work work) {
+  if (is_serializable()) return send_serializable(ctx, work);
   return commits.run(ctx, std::move(work));
 }
 
 Result<Answer> PostgresStore::Engine::send_serializable(const OpContext& ctx,
-                                                        std::vector<Call> calls) {
-  calls.insert(calls.begin(), {&statements.begin_serializable, {}});
-  calls.push_back({&statements.end, {}});
+                                                        const CallGroup::Work& work) {
+  const Call begin{&statements.begin_serializable, {}}, end{&statements.end, {}};
+  std::vector<const Call*> calls = work.calls();
+  calls.insert(calls.begin(), &begin);
+  calls.push_back(&end);
   SKERRY_ASSIGN(Pool::Lease connection, pool.borrow(ctx));
   SKERRY_ASSIGN(Answer answer, connection->run(ctx, calls));
   if (!answer.results.empty()) answer.results.erase(answer.results.begin());
@@ -227,11 +227,11 @@ Result<CommitResult> PostgresStore::Engine::commit(const OpContext& ctx,
   const bool known = request.request != RequestId{} && !request.mutations.empty();
   bool settle = known && is_unsettled(request.request);
   bool exact = settle;
-  std::optional<postgres::PlainCommit> plain;
+  std::shared_ptr<const postgres::PlainCommit> plain;
   if (!settle) plain = postgres::plain_commit(plain_statements, request);
   for (unsigned attempt = 0;; ++attempt) {
     const Program program = plain ? Program() : postgres::compile(request, exact);
-    Result<Answer> sent = plain ? send(ctx, *plain) : send(ctx, request, program, settle);
+    Result<Answer> sent = plain ? send(ctx, {{}, {}, plain}) : send(ctx, request, program, settle);
     if (!sent.ok()) {
       if (sent.error().maybe_applied() && known) keep_unsettled(request.request);
       return std::move(sent).error();

@@ -34,15 +34,13 @@ T load(const char* data) {
 
 // array_recv(): dimensions, flags, type of the elements, then for each dimension its length and
 // lower bound, then the elements, each after its length.
-std::string array_header(int32_t type, size_t count) {
-  std::string out;
-  add_value<int32_t>(&out, count == 0 ? 0 : 1);
-  add_value<int32_t>(&out, 0);
-  add_value<int32_t>(&out, type);
-  if (count == 0) return out;
-  add_value(&out, static_cast<int32_t>(count));
-  add_value<int32_t>(&out, 1);
-  return out;
+void add_array_header(std::string* out, int32_t type, size_t count) {
+  add_value<int32_t>(out, count == 0 ? 0 : 1);
+  add_value<int32_t>(out, 0);
+  add_value<int32_t>(out, type);
+  if (count == 0) return;
+  add_value(out, static_cast<int32_t>(count));
+  add_value<int32_t>(out, 1);
 }
 
 std::vector<Extent> extents_of(const std::vector<int64_t>& numbers) {
@@ -57,33 +55,36 @@ std::vector<Extent> extents_of(const std::vector<int64_t>& numbers) {
 }  // namespace
 
 Parameters& Parameters::number(int64_t v) {
-  add_value(&values_.emplace_back(), v);
-  return *this;
+  add_value(&data_, v);
+  return end();
 }
 
 Parameters& Parameters::bytes(std::string_view v) {
-  values_.emplace_back(v);
-  return *this;
+  data_ += v;
+  return end();
 }
 
 Parameters& Parameters::numbers(const std::vector<int64_t>& v) {
-  std::string out = array_header(kOidBigint, v.size());
-  out.reserve(out.size() + 12 * v.size());
+  add_array_header(&data_, kOidBigint, v.size());
+  data_.reserve(data_.size() + 12 * v.size());
   for (int64_t number : v) {
-    add_value<int32_t>(&out, sizeof number);
-    add_value(&out, number);
+    add_value<int32_t>(&data_, sizeof number);
+    add_value(&data_, number);
   }
-  values_.push_back(std::move(out));
-  return *this;
+  return end();
 }
 
 Parameters& Parameters::byte_strings(const std::vector<std::string>& v) {
-  std::string out = array_header(kOidBytea, v.size());
+  add_array_header(&data_, kOidBytea, v.size());
   for (const std::string& each : v) {
-    add_value(&out, static_cast<int32_t>(each.size()));
-    out += each;
+    add_value(&data_, static_cast<int32_t>(each.size()));
+    data_ += each;
   }
-  values_.push_back(std::move(out));
+  return end();
+}
+
+Parameters& Parameters::append(const Parameters& more) {
+  for (size_t i = 0; i < more.size(); ++i) bytes(more.at(i));
   return *this;
 }
 

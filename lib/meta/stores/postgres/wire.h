@@ -27,16 +27,22 @@ class Parameters {
   Parameters& numbers(const std::vector<int64_t>& v);
   Parameters& byte_strings(const std::vector<std::string>& v);
 
-  Parameters& append(const Parameters& more) {
-    values_.insert(values_.end(), more.values_.begin(), more.values_.end());
+  Parameters& append(const Parameters& more);
+
+  size_t size() const { return ends_.size(); }
+  std::string_view at(size_t i) const {
+    const size_t begin = i == 0 ? 0 : ends_[i - 1];
+    return std::string_view(data_).substr(begin, ends_[i] - begin);
+  }
+
+ private:
+  Parameters& end() {
+    ends_.push_back(data_.size());
     return *this;
   }
 
-  size_t size() const { return values_.size(); }
-  const std::string& at(size_t i) const { return values_[i]; }
-
- private:
-  std::vector<std::string> values_;
+  std::string data_;  // one value behind the other
+  std::vector<size_t> ends_;
 };
 
 // Columns of a result in binary format. A value of another kind than asked for is a zero.
