@@ -1,5 +1,6 @@
 // Requests on files: open, read, write, close and what else open files do.
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
@@ -202,13 +203,45 @@ void copy_file_range(fuse_req_t req, fuse_ino_t from_node, off_t from_offset, fu
   fuse_reply_write(req, static_cast<size_t>(result));
 }
 
+// Skerry knows holes to the byte. On other file systems a block either is a hole or has data, and
+// programs reckon with that.
+constexpr uint64_t kBlock = 4096;
+constexpr int kMostBlocks = 1000;  // with a hole in them that are passed over at once
+
+int64_t seek_data(skerry_file* file, const skerry_context* context, uint64_t begin, uint64_t size) {
+  if (begin >= size) return -ENXIO;
+  const int64_t data = skerry_seek_data(file, context, begin / kBlock * kBlock, SEEK_DATA);
+  if (data < 0) return data;
+  return static_cast<int64_t>(std::max(begin, static_cast<uint64_t>(data) / kBlock * kBlock));
+}
+
+int64_t seek_hole(skerry_file* file, const skerry_context* context, uint64_t begin, uint64_t size) {
+  uint64_t position = begin;
+  for (int i = 0;; ++i) {
+    if (position >= size) return position == begin ? -ENXIO : static_cast<int64_t>(size);
+    const int64_t hole = skerry_seek_data(file, context, position, SEEK_HOLE);
+    if (hole < 0 || i == kMostBlocks) return hole;
+    const uint64_t block = static_cast<uint64_t>(hole) / kBlock * kBlock;
+    const int64_t data = skerry_seek_data(file, context, block, SEEK_DATA);
+    if (data == -ENXIO || data >= static_cast<int64_t>(block + kBlock)) return hole;
+    if (data < 0) return data;
+    position = block + kBlock;
+  }
+}
+
 void lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence, fuse_file_info* fi) {
   FileSystem& fs = FileSystem::of(req);
   if (VirtualFiles::owns(node)) return FileSystem::reply_status(req, -EINVAL);
   const auto begin = static_cast<uint64_t>(offset);
   const int64_t result = fs.run(req, Op::kLseek, {.ino = opened(fi)->ino, .offset = begin},
-                                As::kFile, [&](const skerry_context* context) {
-                                  return skerry_seek_data(file_of(fi), context, begin, whence);
+                                As::kFile, [&](const skerry_context* context) -> int64_t {
+                                  skerry_file* file = file_of(fi);
+                                  struct skerry_stat stat;
+                                  const int told = skerry_fstat(file, context, &stat);
+                                  if (told < 0) return told;
+                                  return whence == SEEK_HOLE
+                                             ? seek_hole(file, context, begin, stat.size)
+                                             : seek_data(file, context, begin, stat.size);
                                 });
   if (result < 0) return FileSystem::reply_status(req, result);
   fuse_reply_lseek(req, result);

@@ -64,16 +64,6 @@ def test_append_only_files_are_not_written_with_the_writeback_cache(mounted):
     subprocess.run(["chattr", "-a", mount / "f"], check=True)
 
 
-def test_holes_begin_where_data_ends(mount):
-    """Other file systems answer with the next block."""
-    with open(mount / "f", "w+b", buffering=0) as file:
-        file.truncate(200_000)
-        os.pwrite(file.fileno(), b"data", 100_000)
-        os.fsync(file.fileno())
-        at = os.lseek(file.fileno(), 50_000, os.SEEK_DATA)
-        assert os.lseek(file.fileno(), at, os.SEEK_HOLE) == 100_004
-
-
 def test_files_can_be_polled(mount):
     """The kernel lets every file of FUSE be; epoll_ctl(2) of a local file is EPERM."""
     with open(mount / "f", "w+b") as file, select.epoll() as poll:

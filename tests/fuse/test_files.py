@@ -192,6 +192,41 @@ def test_fallocate(mount):
         fails(errno.EOPNOTSUPP, fallocate, file.fileno(), 8, 0, 4096)
 
 
+def test_holes(mount):
+    """A block of 4 KiB has data or is a hole. ext4 gives the same answers."""
+    with open(mount / "f", "w+b", buffering=0) as file:
+        fd = file.fileno()
+        file.truncate(200_000)
+        for offset, data in (
+            (100_000, b"data"),
+            (102_000, b"in the same block"),
+            (102_300, b"x" * 200),  # reaches into the next
+            (106_497, b"x"),  # nearly a block further
+            (199_000, b"data"),
+        ):
+            os.pwrite(fd, data, offset)
+        os.fsync(fd)
+        for offset in (0, 50_000, 53_248, 98_303, 110_592, 150_000):
+            assert os.lseek(fd, offset, os.SEEK_HOLE) == offset
+            data = 98_304 if offset < 100_000 else 196_608
+            assert os.lseek(fd, offset, os.SEEK_DATA) == data
+        for offset in (98_304, 100_000, 100_010, 102_400, 102_450, 106_495, 106_496, 110_591):
+            assert os.lseek(fd, offset, os.SEEK_HOLE) == 110_592
+            assert os.lseek(fd, offset, os.SEEK_DATA) == offset
+        for offset in (196_608, 199_000, 199_999):
+            assert os.lseek(fd, offset, os.SEEK_HOLE) == 200_000
+            assert os.lseek(fd, offset, os.SEEK_DATA) == offset
+        for whence in (os.SEEK_HOLE, os.SEEK_DATA):
+            with pytest.raises(OSError) as caught:
+                os.lseek(fd, 200_000, whence)
+            assert caught.value.errno == errno.ENXIO
+        os.ftruncate(fd, 300_000)
+        assert os.lseek(fd, 199_999, os.SEEK_HOLE) == 200_704
+        with pytest.raises(OSError) as caught:
+            os.lseek(fd, 200_704, os.SEEK_DATA)
+        assert caught.value.errno == errno.ENXIO
+
+
 def test_mapping(mount):
     with open(mount / "f", "w+b", buffering=0) as file:
         file.write(bytes(3 * 4096))
