@@ -164,7 +164,7 @@ void Change::touch(const Attributes& dir, TimeNs now, int64_t entries, int64_t s
     return;
   }
   // Clients are numbered one after another, so those of one thread each use different records too.
-  const uint64_t shard = dir.shards <= 1 ? 0 : (meta_.client() + Meta::lane()) % dir.shards;
+  const uint64_t shard = dir.shards <= 1 ? 0 : (meta_.client() + meta_.lane()) % dir.shards;
   directories_.push_back(AddDirStat{dir.ino, shard, now, subdirs, entries});
 }
 
