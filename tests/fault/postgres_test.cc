@@ -276,7 +276,7 @@ TEST_CASE("postgres: old requests are removed, and no others", "[meta][postgres]
   World world;
   const std::string table = world.schema + ".request";
   postgres_run("INSERT INTO " + table +
-               "(high,low,created,outcomes) SELECT 7,i,now() - interval '" +
+               "(high,low,created,outcomes) SELECT 0,i,now() - interval '" +
                "11 minutes','{}' FROM generate_series(1,3000) i");
   constexpr int kCommits = 1100;
   for (int i = 0; i < kCommits; ++i) {
