@@ -65,8 +65,8 @@ void fail_volume(CopyItem& item, const std::string& path, int64_t rc) {
   }
 }
 
-// For the entries of a batch, whose own errors the library gives as numbers; its sentence is that of
-// the last one that failed.
+// For the entries of a batch, whose own errors the library gives as numbers; its sentence is that
+// of the last one that failed.
 template <typename Request, typename Path>
 void fail_entries(const std::vector<CopyItem*>& items, const std::vector<Request>& requests,
                   const Path& path_of) {

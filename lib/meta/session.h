@@ -112,11 +112,11 @@ struct FsckResult {
 /// Streams over all tables: every entry's parent is a directory that exists and leads to the root,
 /// link counts and link records agree, dirstat equals the children, every extent's object has the
 /// right reference count (too many of them are counted apart: a client died, or a flush failed for
-/// good, and gc takes them back), no object is both live and garbage, lengths and inline flags agree,
-/// usage equals the sum of lengths. `extent` (may be empty) is called for every live extent so that
-/// the caller can check its data. Changes nothing. The tables are read one after the other, page
-/// by page: on a volume that others are changing, what it reports may be a change seen half. Only a
-/// report from a quiet volume, or one that comes again, is damage.
+/// good, and gc takes them back), no object is both live and garbage, lengths and inline flags
+/// agree, usage equals the sum of lengths. `extent` (may be empty) is called for every live extent
+/// so that the caller can check its data. Changes nothing. The tables are read one after the other,
+/// page by page: on a volume that others are changing, what it reports may be a change seen half.
+/// Only a report from a quiet volume, or one that comes again, is damage.
 struct FsckLimits {
   size_t inodes_per_pass = 1'000'000;   // twice 40 bytes of memory each, at most
   size_t objects_per_pass = 4'000'000;  // twice 16 bytes each

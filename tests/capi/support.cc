@@ -164,8 +164,7 @@ std::string pattern(size_t length, unsigned seed) {
 
 std::vector<fs::path> objects(const TestVolume& test) {
   std::vector<fs::path> found;
-  for (const auto& entry :
-       fs::recursive_directory_iterator(test.files + "/chunks")) {
+  for (const auto& entry : fs::recursive_directory_iterator(test.files + "/chunks")) {
     if (entry.is_regular_file()) found.push_back(entry.path());
   }
   return found;

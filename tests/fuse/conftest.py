@@ -29,6 +29,8 @@ def tmp_path():
 
 
 def pytest_configure(config):
+    # A shell that starts jobs in the background has it ignored, and so would what is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "format(*options): how the test's volume is made")
 
 

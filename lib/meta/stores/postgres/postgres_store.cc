@@ -344,8 +344,8 @@ Result<Answer> PostgresStore::Engine::read(const OpContext& ctx, const std::vect
     if (attempt > 1) pause(attempt);
     Result<Answer> answer = run_read(ctx, calls);
     if (answer.ok() && !answer->error) return answer;
-    Error error = answer.ok() ? error_of(*answer->error, pool.info().shown)
-                              : std::move(answer).error();
+    Error error =
+        answer.ok() ? error_of(*answer->error, pool.info().shown) : std::move(answer).error();
     const Status wanted = ctx.check();
     if (!wanted.ok() && (error.retryable() || error.code() == wanted.error().code())) {
       return Error(wanted.error().code(), cause.empty() ? error.message() : cause);
