@@ -9,11 +9,8 @@ namespace {
 constexpr size_t kCompareBytes = 1 << 20;
 constexpr TimeNs kCancelCheckNs = 50'000'000;  // how late a cancelled wait may be noticed
 
+/// Of one key of a batch, of which no more is known.
 bool worth_retrying(int code) { return code == EIO || code == ETIMEDOUT; }
-
-bool worth_retrying(const Error& error) {
-  return error.retryable() || worth_retrying(error.code());
-}
 
 }  // namespace
 
@@ -57,7 +54,7 @@ auto RetryObjectStore::run(const OpContext& ctx, Call call) -> decltype(call()) 
     auto result = call();
     if (result.ok()) return result;
     maybe_applied |= result.error().maybe_applied();
-    if (!worth_retrying(result.error()) || !attempts.another())
+    if (!result.error().retryable() || !attempts.another())
       return std::move(result).error().set_maybe_applied(maybe_applied);
   }
 }
@@ -79,7 +76,7 @@ Status RetryObjectStore::put_if_absent(const OpContext& ctx, std::string_view ke
     if (status.ok()) return status;
     maybe_applied |= status.error().maybe_applied();
     bool exists = status.error().code() == EEXIST;
-    if (maybe_applied && (exists || worth_retrying(status.error()))) {
+    if (maybe_applied && (exists || status.error().retryable())) {
       Result<Found> found = compare(ctx, key, pieces);
       if (!found.ok()) return std::move(status).error().set_maybe_applied();
       if (*found == Found::kSame) return {};
@@ -88,7 +85,7 @@ Status RetryObjectStore::put_if_absent(const OpContext& ctx, std::string_view ke
     } else if (exists) {
       return status;
     }
-    if (!worth_retrying(status.error()) || !attempts.another())
+    if (!status.error().retryable() || !attempts.another())
       return std::move(status).error().set_maybe_applied(maybe_applied);
   }
 }

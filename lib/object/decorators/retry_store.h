@@ -16,9 +16,9 @@ struct RetryOptions {
   TimeNs max_delay_ns = 2'000'000'000;
 };
 
-/// Retries what is retryable(), EIO and ETIMEDOUT, waiting a random time below an exponentially
-/// growing bound ("full jitter": Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog)
-/// on the context's clock, and never past the context's deadline.
+/// Retries what is retryable(), waiting a random time below an exponentially growing bound ("full
+/// jitter": Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog) on the context's
+/// clock, and never past the context's deadline.
 ///
 /// A conditional put whose answer was lost is not just sent again, since the second would lose
 /// against the first: the object is read back, and counts as ours if it holds what we put.
