@@ -295,7 +295,9 @@ Status OpenInode::zero_range(const OpContext& ctx, uint64_t offset, uint64_t len
   }
   for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
     if (dirty()) SKERRY_TRY(flush(ctx, Durability::kVisible));
-    SKERRY_ASSIGN(SnapshotPtr known, state_->validated(ctx, ino_, 0, 0));
+    // What lies behind an older end would be left as it is.
+    const NotBefore now(ctx, store_.meta.current_not_before(ctx));
+    SKERRY_ASSIGN(SnapshotPtr known, state_->validated(*now, ino_, 0, 0));
     if (!known->is_inline) {
       const uint64_t end = extend ? offset + length : std::min(offset + length, known->attr.length);
       if (offset >= end) return {};

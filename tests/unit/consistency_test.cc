@@ -135,7 +135,7 @@ struct Program {
     REQUIRE(handle->flush(context()).ok());
   }
   std::string read(Handle& file) {
-    std::string bytes(64, '\0');
+    std::string bytes(1 << 16, '\0');
     auto got = file.read(context(), 0, {reinterpret_cast<std::byte*>(bytes.data()), bytes.size()});
     if (!got.ok()) return "errno " + std::to_string(got.error().code());
     bytes.resize(*got);
@@ -361,6 +361,19 @@ TEST_CASE("consistency: what was decided on old records is decided anew", "[vfs]
   CHECK(p.a.trips([&] { REQUIRE(file->flush(p.a.context()).ok()); }) <= 6);
   p.pass(kLease);
   CHECK(p.b.length("/f") == 6000);
+}
+
+TEST_CASE("consistency: zeros reach to the end as it is", "[vfs][consistency]") {
+  Pair p(GENERATE(Consistency::kCloseToOpen, Consistency::kLeased));
+  p.a.write("/f", std::string(6000, 'x'));
+  auto file = p.a.open("/f", O_RDWR);
+  CHECK(p.a.read(*file).size() == 6000);
+  p.b.write("/f", std::string(9000, 'y'));
+  REQUIRE(file->allocate(p.a.context(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 5000, 3500)
+              .ok());
+  p.pass(kLease);
+  CHECK(p.b.read("/f") ==
+        std::string(5000, 'y') + std::string(3500, '\0') + std::string(500, 'y'));
 }
 
 TEST_CASE("consistency: whole files are replaced whole", "[vfs][consistency]") {
