@@ -369,11 +369,10 @@ TEST_CASE("consistency: zeros reach to the end as it is", "[vfs][consistency]") 
   auto file = p.a.open("/f", O_RDWR);
   CHECK(p.a.read(*file).size() == 6000);
   p.b.write("/f", std::string(9000, 'y'));
-  REQUIRE(file->allocate(p.a.context(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 5000, 3500)
-              .ok());
+  REQUIRE(
+      file->allocate(p.a.context(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 5000, 3500).ok());
   p.pass(kLease);
-  CHECK(p.b.read("/f") ==
-        std::string(5000, 'y') + std::string(3500, '\0') + std::string(500, 'y'));
+  CHECK(p.b.read("/f") == std::string(5000, 'y') + std::string(3500, '\0') + std::string(500, 'y'));
 }
 
 TEST_CASE("consistency: whole files are replaced whole", "[vfs][consistency]") {
