@@ -202,6 +202,7 @@ class HttpClient::Loop {
   void finish(Transfer& transfer, std::optional<Error> error);
   void end_stalled();
   CURL* take_easy();
+  void keep(CURL* easy);
 
   const HttpOptions options_;
   const pid_t process_ = getpid();
@@ -310,15 +311,20 @@ CURL* HttpClient::Loop::take_easy() {
   if (idle_.empty()) return curl_easy_init();
   CURL* const easy = idle_.back();
   idle_.pop_back();
-  curl_easy_reset(easy);
   return easy;
+}
+
+/// Knows nothing of its transfer any more, which may be gone before it is used again.
+void HttpClient::Loop::keep(CURL* easy) {
+  curl_easy_reset(easy);
+  idle_.push_back(easy);
 }
 
 void HttpClient::Loop::begin(const TransferPtr& transfer) {
   CURL* const easy = take_easy();
   if (easy == nullptr) return finish(*transfer, Error(ENOMEM));
   if (!set_up(easy, *transfer) || curl_multi_add_handle(multi_, easy) != CURLM_OK) {
-    idle_.push_back(easy);
+    keep(easy);
     return finish(*transfer, Error(ENOMEM));
   }
   active_.emplace(easy, transfer);
@@ -390,7 +396,7 @@ void HttpClient::Loop::end(CURL* easy, std::optional<Error> error) {
   const TransferPtr transfer = std::move(found->second);
   active_.erase(found);
   curl_multi_remove_handle(multi_, easy);
-  idle_.push_back(easy);
+  keep(easy);
   finish(*transfer, std::move(error));
 }
 

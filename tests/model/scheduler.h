@@ -111,15 +111,20 @@ class SimClock final : public Clock {
   }
   TimeNs monotonic_ns() override {
     offer();
-    return kStart + scheduler_.now();
+    return kStart + scheduler_.now() + slept_dead_;
   }
   void sleep_ns(TimeNs duration) override {
-    if (stopped_ || duration <= 0) return;
-    scheduler_.sleep_until(scheduler_.now() + duration);
+    if (duration <= 0) return;
+    if (stopped_) {
+      slept_dead_ += duration;
+    } else {
+      scheduler_.sleep_until(scheduler_.now() + duration);
+    }
   }
   /// Sets the wall clock this much ahead (or behind).
   void jump(TimeNs by) { skew_ += by; }
-  /// From now on nobody waits: the client is dead, and only unwinds.
+  /// From now on nobody waits: the client is dead, and only unwinds. What it waits for comes to the
+  /// end of its time nevertheless.
   void stop() { stopped_ = true; }
 
  private:
@@ -132,6 +137,7 @@ class SimClock final : public Clock {
   Scheduler& scheduler_;
   const bool offers_;
   bool stopped_ = false;
+  TimeNs slept_dead_ = 0;
   TimeNs skew_ = 0;
   uint64_t readings_ = 0;
 };

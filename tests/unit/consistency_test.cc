@@ -391,9 +391,9 @@ TEST_CASE("consistency: whole files are replaced whole", "[vfs][consistency]") {
 }
 
 TEST_CASE("a file that is replaced each time it was found", "[vfs][consistency]") {
+  int replaced = 0;
   Pair p(GENERATE(Consistency::kStrict, Consistency::kCloseToOpen, Consistency::kLeased));
   p.b.write("/f", "first");
-  int replaced = 0;
   p.a.store->before_commit = [&] {
     if (++replaced > 60) return;
     p.b.write("/new", "another");

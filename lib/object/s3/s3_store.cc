@@ -21,6 +21,8 @@ namespace {
 constexpr uint32_t kMaxListed = 1000;
 constexpr uint64_t kMaxPut = uint64_t{5} << 30, kMinPart = 5u << 20;
 constexpr TimeNs kSecond = 1'000'000'000;
+constexpr int kBucketAttempts = 5;
+constexpr TimeNs kBucketPauseNs = kSecond / 10;
 
 std::string base64(ByteView bytes) {
   std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
@@ -336,9 +338,6 @@ Result<HttpAnswer> S3ObjectStore::send(const OpContext& ctx, const Call& call) {
 
 Status S3ObjectStore::make_bucket_if_absent(const OpContext& ctx) {
   const LocationPtr at = location();
-  Result<HttpAnswer> there = send(ctx, {"HEAD", "", {}, {}, {}, {}});
-  if (there.ok()) return {};
-  if (there.error().code() != ENOENT) return std::move(there).error();
   std::string body;
   if (at->region != "us-east-1") {
     body =
@@ -346,8 +345,16 @@ Status S3ObjectStore::make_bucket_if_absent(const OpContext& ctx) {
         "<LocationConstraint>" +
         at->region + "</LocationConstraint></CreateBucketConfiguration>";
   }
-  SKERRY_TRY(send(ctx, {"PUT", "", {}, {}, {as_bytes(body)}, {}}));
-  return {};
+  for (int attempt = 1;; ++attempt) {
+    Result<HttpAnswer> there = send(ctx, {"HEAD", "", {}, {}, {}, {}});
+    if (there.ok()) return {};
+    if (there.error().code() != ENOENT) return std::move(there).error();
+    Result<HttpAnswer> made = send(ctx, {"PUT", "", {}, {}, {as_bytes(body)}, {}});
+    if (made.ok()) return {};
+    // Another client makes it at the same time, perhaps.
+    if (!made.error().retryable() || attempt == kBucketAttempts) return std::move(made).error();
+    ctx.clock->sleep_ns(attempt * kBucketPauseNs);
+  }
 }
 
 Status S3ObjectStore::put(const OpContext& ctx, std::string_view key,
