@@ -60,6 +60,12 @@ Result<std::string> data_path(std::string_view url) {
   return path_of(url, "file", "file:///abs/dir or s3://bucket/prefix");
 }
 
+/// A request that fails in passing is made again.
+std::unique_ptr<ObjectStore> with_retries(std::shared_ptr<ObjectStore> store) {
+  return std::make_unique<RetryObjectStore>(std::move(store), system_random(),
+                                            RetryOptions{.max_attempts = 8});
+}
+
 /// Names the volume that a prefix belongs to: its UUID.
 constexpr char kOwnerKey[] = "skerry-volume";
 
@@ -98,9 +104,8 @@ Result<std::unique_ptr<meta::Store>> create_metadata(std::string_view url, Clock
 Result<std::unique_ptr<ObjectStore>> open_objects(std::string_view url, DataFolder folder,
                                                   Clock& clock) {
   if (is_s3(url)) {
-    SKERRY_ASSIGN(std::unique_ptr<ObjectStore> store, S3ObjectStore::open(url, clock));
-    return std::unique_ptr<ObjectStore>(
-        new RetryObjectStore(std::move(store), system_random(), {.max_attempts = 8}));
+    SKERRY_ASSIGN(std::unique_ptr<S3ObjectStore> store, S3ObjectStore::open(url, clock));
+    return with_retries(std::move(store));
   }
   SKERRY_ASSIGN(std::string path, data_path(url));
   if (folder == DataFolder::kMustExist) SKERRY_TRY(check_folder(path));
@@ -109,10 +114,13 @@ Result<std::unique_ptr<ObjectStore>> open_objects(std::string_view url, DataFold
 
 Status claim_objects(const OpContext& ctx, std::string_view url, const std::string& uuid,
                      Clock& clock) {
-  SKERRY_ASSIGN(std::unique_ptr<ObjectStore> objects, open_objects(url, DataFolder::kMake, clock));
-  if (!is_s3(url)) return {};
-  SKERRY_ASSIGN(std::unique_ptr<S3ObjectStore> bucket, S3ObjectStore::open(url, clock));
+  if (!is_s3(url)) {
+    SKERRY_TRY(open_objects(url, DataFolder::kMake, clock));
+    return {};
+  }
+  SKERRY_ASSIGN(std::shared_ptr<S3ObjectStore> bucket, S3ObjectStore::open(url, clock));
   SKERRY_TRY(bucket->make_bucket_if_absent(ctx));
+  const std::unique_ptr<ObjectStore> objects = with_retries(bucket);
   Status put = objects->put(ctx, kOwnerKey, {as_bytes(uuid)}, {.if_absent = true});
   std::string owner(uuid.size(), '\0');
   if (!put.ok() && put.error().code() != EEXIST) return put;

@@ -6,7 +6,6 @@
 #endif
 
 #include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +19,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "io/blocked_signals.h"
 
 namespace skerry {
 namespace {
@@ -33,23 +33,6 @@ void run_logged(const std::function<void()>& task) {
     log_message(LogLevel::kError, "a background task threw");
   }
 }
-
-/// Signals belong to the host: its handlers must not run on threads it does not know of. The mask
-/// is set before the threads start, because they inherit it.
-class BlockedSignals {
- public:
-  BlockedSignals() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  BlockedSignals(const BlockedSignals&) = delete;
-  BlockedSignals& operator=(const BlockedSignals&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 /// The threads of one process. They are attached to the pool rather than made by it, so that each
 /// bears its name from its first instruction.

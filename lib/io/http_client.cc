@@ -2,7 +2,6 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,8 @@
 #include <system_error>
 #include <thread>
 #include <unordered_map>
+
+#include "io/blocked_signals.h"
 
 namespace skerry {
 namespace {
@@ -219,10 +220,6 @@ class HttpClient::Loop {
 };
 
 HttpClient::Loop::~Loop() {
-  if (inherited()) {  // neither the thread nor the connections are this process's
-    if (thread_.joinable()) thread_.detach();
-    return;
-  }
   if (!thread_.joinable()) return;
   {
     std::lock_guard lock(mutex_);
@@ -244,19 +241,14 @@ Status HttpClient::Loop::start(const TransferPtr& transfer) {
     curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections);
     curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, connections);
     curl_multi_setopt(multi_, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-    // The host's signals are not for this thread.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const BlockedSignals blocked;
     try {
       thread_ = std::thread([this] { run(); });
     } catch (const std::system_error&) {
-      pthread_sigmask(SIG_SETMASK, &before, nullptr);
       curl_multi_cleanup(multi_);
       multi_ = nullptr;
       return Error(EAGAIN, "no thread can be started");
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
   arrived_.push_back(transfer);
   if (arrived_.size() == 1) curl_multi_wakeup(multi_);
@@ -427,7 +419,8 @@ void HttpClient::Loop::end_stalled() {
 
 HttpClient::HttpClient(HttpOptions options) : loop_(std::make_unique<Loop>(std::move(options))) {}
 HttpClient::~HttpClient() {
-  if (loop_->inherited()) static_cast<void>(loop_.release());  // its mutex may be held for ever
+  // Neither thread nor connections are this process's, and the mutex may be held for ever.
+  if (loop_->inherited()) static_cast<void>(loop_.release());
 }
 
 Result<HttpAnswer> HttpClient::perform(const OpContext& ctx, const HttpRequest& request) {

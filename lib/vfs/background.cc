@@ -1,7 +1,6 @@
 #include "vfs/background.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <chrono>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "io/blocked_signals.h"
 #include "meta/session.h"
 #include "vfs/volume.h"
 
@@ -38,22 +38,15 @@ void report(const char* what, const Status& status) {
 
 Result<std::unique_ptr<Background>> Background::start(Volume& volume) {
   std::unique_ptr<Background> background(new Background(volume));
-  // The host's signal handlers must not run on a thread it does not know of; the mask is inherited.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  Status started;
+  const BlockedSignals blocked;
   try {
     background->thread_ = std::thread([self = background.get()] {
       pthread_setname_np(pthread_self(), "skerry-bg");
       self->run();
     });
   } catch (const std::system_error& e) {
-    started = Error(EAGAIN, std::string("cannot start the background thread: ") + e.what());
+    return Error(EAGAIN, std::string("cannot start the background thread: ") + e.what());
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (!started.ok()) return std::move(started).error();
   return background;
 }
 

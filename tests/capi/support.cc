@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "support/s3_server.h"
+
 namespace fs = std::filesystem;
 
 TempFolder::TempFolder() {
@@ -124,13 +126,9 @@ std::string storage_url(const std::string& folder, std::string* files) {
     *files = folder + "/volume.db.data";
     return "file://" + *files;
   }
-  static int made = 0;
-  const std::string prefix = std::to_string(getpid()) + "." + std::to_string(++made);
-  std::string endpoint;
-  std::getline(std::ifstream(std::string(server) + "/endpoint"), endpoint);
-  setenv("AWS_SHARED_CREDENTIALS_FILE", (std::string(server) + "/credentials").c_str(), 1);
+  const std::string prefix = skerry::fresh_s3_prefix();
   *files = std::string(server) + "/data/capi/" + prefix;
-  return "s3://capi/" + prefix + "?endpoint=" + endpoint;
+  return skerry::s3_url("capi", prefix);
 }
 
 }  // namespace

@@ -12,6 +12,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("SKERRY_PROGRAM", str(ROOT / "build" / "bindings" / "skerry"))
 
 
+def private_server(script, tmp_path_factory):
+    """For a fixture: the folder of a server of tests/support, which stops by itself when this
+    process is gone."""
+    script = ROOT / "tests" / "support" / script
+    folder = pathlib.Path("/tmp") / f"skerry-{script.stem}-{tmp_path_factory.getbasetemp().name}-cli"
+    subprocess.run([script, folder], check=True)
+    yield folder
+    subprocess.run([script, "--stop", folder], check=True)
+
+
 class Cli:
     """`url` is put after the command's name, as a user would."""
 

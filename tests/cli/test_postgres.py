@@ -1,26 +1,19 @@
 """The program on volumes in PostgreSQL."""
 
 import json
-import pathlib
 import subprocess
 import threading
 
 import pytest
 
-from program import ROOT, Cli
+from program import Cli, private_server
 from test_bench import check_results
-
-SUPPORT = ROOT / "tests" / "support" / "postgres.sh"
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """The folder of a private server's socket."""
-    folder = pathlib.Path("/tmp") / f"skerry-pg-{tmp_path_factory.getbasetemp().name}-cli"
-    # It stops by itself when this process is gone.
-    subprocess.run([SUPPORT, folder], check=True)
-    yield folder
-    subprocess.run([SUPPORT, "--stop", folder], check=True)
+    yield from private_server("postgres.sh", tmp_path_factory)
 
 
 def volume_url(server, name, user="postgres"):

@@ -2,25 +2,17 @@
 
 import json
 import os
-import pathlib
-import subprocess
 
 import pytest
 
-from program import ROOT, Cli
+from program import Cli, private_server
 from test_postgres import contents, tree
-
-SUPPORT = ROOT / "tests" / "support" / "s3.sh"
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """The folder of a private server."""
-    folder = pathlib.Path("/tmp") / f"skerry-s3-{tmp_path_factory.getbasetemp().name}-cli"
-    # It stops by itself when this process is gone.
-    subprocess.run([SUPPORT, folder], check=True)
-    yield folder
-    subprocess.run([SUPPORT, "--stop", folder], check=True)
+    yield from private_server("s3.sh", tmp_path_factory)
 
 
 @pytest.fixture

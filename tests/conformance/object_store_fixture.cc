@@ -1,10 +1,8 @@
 #include "conformance/object_store_fixture.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
 #include <stdexcept>
 #include <utility>
 
@@ -14,6 +12,7 @@
 #include "object/local/local_store.h"
 #include "object/memory/memory_store.h"
 #include "object/s3/s3_store.h"
+#include "support/s3_server.h"
 
 namespace skerry::testing {
 namespace {
@@ -84,14 +83,8 @@ class RetryFixture final : public ObjectStoreFixture {
 class S3Fixture final : public ObjectStoreFixture {
  public:
   explicit S3Fixture(const std::string& parameters) {
-    static std::atomic<int> count{0};
-    const std::string folder = ::getenv("SKERRY_TEST_S3");
-    std::string endpoint;
-    std::getline(std::ifstream(folder + "/endpoint"), endpoint);
-    ::setenv("AWS_SHARED_CREDENTIALS_FILE", (folder + "/credentials").c_str(), 1);
-    const std::string name = std::to_string(::getpid()) + "." + std::to_string(count++);
-    auto opened = S3ObjectStore::open(
-        "s3://conformance/" + name + "?endpoint=" + endpoint + parameters, system_clock());
+    auto opened =
+        S3ObjectStore::open(s3_url("conformance", fresh_s3_prefix()) + parameters, system_clock());
     if (!opened.ok()) throw std::runtime_error(opened.error().message());
     Status made = (*opened)->make_bucket_if_absent(plain_context());
     if (!made.ok()) throw std::runtime_error(made.error().message());

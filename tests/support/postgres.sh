@@ -29,23 +29,14 @@ stop() {
   rm -rf "$1"
 }
 
-# One at a time: a watcher that wakes late must not remove the server that took its folder over.
-alone() { exec 9<"$self" && flock 9; }
-
-if [ "$1" = --stop ]; then
-  alone
-  # A third argument names the server that is meant.
-  [ $# -lt 3 ] || [ "$(cat "$2/started" 2>/dev/null)" = "$3" ] || exit 0
-  stop "$2"
-  exit 0
-fi
+. "${self%/*}/private_server.sh"
+[ "$1" != --stop ] || stop_named "$@"
 
 folder=$1 owner=${2:-$PPID}
 alone
 stop "$folder"
 mkdir -p "$folder"
-name=$$.$(date +%s%N)
-echo "$name" >"$folder/started"
+name_server "$folder"
 chmod 755 "$folder"
 [ "$(id -u)" != 0 ] || chown postgres:postgres "$folder"
 cd "$folder"
@@ -74,10 +65,4 @@ as_server "$bin/psql" -qX -h "$folder" -U postgres -d postgres \
   -c "CREATE ROLE guest LOGIN" \
   -c "CREATE DATABASE latin1 ENCODING 'LATIN1' TEMPLATE template0" >/dev/null
 trap - ERR
-# Outlives this script and its terminal; holds none of its descriptors.
-setsid bash -c '
-  while kill -0 "$1" 2>/dev/null && [ "$(cat "$2/started" 2>/dev/null)" = "$3" ]; do
-    sleep 0.3
-  done
-  exec "$0" --stop "$2" "$3"' "$self" "$owner" "$folder" "$name" \
-  </dev/null >/dev/null 2>&1 9>&- &
+watch_owner "$folder" "$owner"

@@ -17,16 +17,8 @@ stop() {
   rm -rf "$1"
 }
 
-# One at a time: a watcher that wakes late must not remove the server that took its folder over.
-alone() { exec 9<"$self" && flock 9; }
-
-if [ "$1" = --stop ]; then
-  alone
-  # A third argument names the server that is meant.
-  [ $# -lt 3 ] || [ "$(cat "$2/started" 2>/dev/null)" = "$3" ] || exit 0
-  stop "$2"
-  exit 0
-fi
+. "${self%/*}/private_server.sh"
+[ "$1" != --stop ] || stop_named "$@"
 
 folder=$1 owner=${2:-$PPID}
 alone
@@ -40,8 +32,7 @@ if [ ! -x "$program" ]; then
 fi
 stop "$folder"
 mkdir -p "$folder/data" "$folder/attributes"
-name=$$.$(date +%s%N)
-echo "$name" >"$folder/started"
+name_server "$folder"
 printf '[default]\naws_access_key_id = skerry-tests\naws_secret_access_key = %s\n' \
   "not/a+secret" >"$folder/credentials"
 for _ in $(seq 20); do
@@ -64,10 +55,4 @@ if [ ! -e "$folder/endpoint" ]; then
   stop "$folder"
   exit 1
 fi
-# Outlives this script and its terminal; holds none of its descriptors.
-setsid bash -c '
-  while kill -0 "$1" 2>/dev/null && [ "$(cat "$2/started" 2>/dev/null)" = "$3" ]; do
-    sleep 0.3
-  done
-  exec "$0" --stop "$2" "$3"' "$self" "$owner" "$folder" "$name" \
-  </dev/null >/dev/null 2>&1 9>&- &
+watch_owner "$folder" "$owner"

@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <map>
 
+#include "base/percent.h"
+
 namespace skerry::s3 {
 namespace {
 
@@ -12,27 +14,6 @@ constexpr char kExample[] = "write s3://bucket/prefix?endpoint=https://host&regi
 Error invalid(std::string_view url, const std::string& why) {
   return Error(EINVAL,
                "\"" + std::string(url.substr(0, url.find('?'))) + "\" " + why + "; " + kExample);
-}
-
-int digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-bool decode(std::string_view text, std::string* out) {
-  out->clear();
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      *out += text[i];
-      continue;
-    }
-    if (i + 2 >= text.size() || digit(text[i + 1]) < 0 || digit(text[i + 2]) < 0) return false;
-    *out += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
-    i += 2;
-  }
-  return true;
 }
 
 /// "Bucket naming rules" of the S3 user guide; old buckets may have capitals and underscores.
@@ -85,7 +66,7 @@ Result<Location> parse_location(std::string_view url,
   const size_t slash = rest.find('/');
   at.bucket = rest.substr(0, slash);
   if (!is_bucket(at.bucket)) return invalid(url, "names no bucket");
-  if (slash != rest.npos && !decode(rest.substr(slash + 1), &at.prefix)) {
+  if (slash != rest.npos && !percent_decode(rest.substr(slash + 1), &at.prefix)) {
     return invalid(url, "has a '%' that two hexadecimal digits do not follow");
   }
   while (!at.prefix.empty() && at.prefix.back() == '/') at.prefix.pop_back();
@@ -107,7 +88,7 @@ Result<Location> parse_location(std::string_view url,
     if (known == settings.end()) {
       return invalid(url, "has the unknown parameter \"" + std::string(name) + "\"");
     }
-    if (equals == setting.npos || !decode(setting.substr(equals + 1), known->second)) {
+    if (equals == setting.npos || !percent_decode(setting.substr(equals + 1), known->second)) {
       return invalid(url, "has no value for \"" + std::string(name) + "\"");
     }
   }

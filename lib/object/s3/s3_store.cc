@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "base/crc32c.h"
+#include "base/percent.h"
 
 namespace skerry {
 
@@ -99,26 +100,18 @@ std::string text_of(const ptree& tree, const char* name) {
   return tree.get<std::string>(name, std::string());
 }
 
-int digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
+/// What encoding-type=url made of a key.
+std::string url_decoded(std::string text) {
+  std::replace(text.begin(), text.end(), '+', ' ');
+  std::string out;
+  (void)percent_decode(text, &out);
+  return out;
 }
 
-/// What encoding-type=url made of a key.
-std::string url_decoded(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 &&
-        digit(text[i + 2]) >= 0) {
-      out += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
-      i += 2;
-    } else {
-      out += text[i] == '+' ? ' ' : text[i];
-    }
-  }
-  return out;
+void add_storage_class(const PutOptions& options, const Location& at, HttpHeaders* headers) {
+  const std::string& wanted =
+      options.storage_class.empty() ? at.storage_class : options.storage_class;
+  if (!wanted.empty()) headers->emplace_back("x-amz-storage-class", wanted);
 }
 
 TimeNs to_time(const char* format, std::string_view text, const char* month) {
@@ -365,9 +358,7 @@ Status S3ObjectStore::put(const OpContext& ctx, std::string_view key,
   call.headers = {{"content-type", "application/octet-stream"},
                   {"x-amz-checksum-crc32c", crc32c_text(pieces)}};
   if (options.if_absent) call.headers.emplace_back("if-none-match", "*");
-  const std::string& storage_class =
-      options.storage_class.empty() ? at->storage_class : options.storage_class;
-  if (!storage_class.empty()) call.headers.emplace_back("x-amz-storage-class", storage_class);
+  add_storage_class(options, *at, &call.headers);
   SKERRY_TRY(send(ctx, call));
   return {};
 }
@@ -492,7 +483,7 @@ Result<ObjectPage> S3ObjectStore::list(const OpContext& ctx, std::string_view pr
       if (name != "Contents") continue;
       ObjectInfo info;
       info.key = text_of(child, "Key");
-      if (encoded) info.key = url_decoded(info.key);
+      if (encoded) info.key = url_decoded(std::move(info.key));
       if (!info.key.starts_with(at->prefix)) {
         return Error(EIO, at->describe() + ": a listing of keys that were not asked for");
       }
@@ -518,9 +509,7 @@ Result<std::string> S3ObjectStore::start_upload(const OpContext& ctx, std::strin
   const LocationPtr at = location();
   Call call{"POST", at->prefix + std::string(key), {{"uploads", ""}}, {}, {}, {}};
   call.headers = {{"content-type", "application/octet-stream"}};
-  const std::string& storage_class =
-      options.storage_class.empty() ? at->storage_class : options.storage_class;
-  if (!storage_class.empty()) call.headers.emplace_back("x-amz-storage-class", storage_class);
+  add_storage_class(options, *at, &call.headers);
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   const std::optional<ptree> xml = parse_xml(answer.text);
   std::string id = xml ? text_of(*xml, "UploadId") : "";

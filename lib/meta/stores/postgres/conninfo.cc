@@ -7,34 +7,13 @@
 #include <cstring>
 #include <memory>
 
+#include "base/percent.h"
+
 namespace skerry::meta::postgres {
 
 namespace {
 
 constexpr char kExample[] = "postgres://user@host/database?schema=name";
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-Result<std::string> percent_decoded(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out += text[i];
-      continue;
-    }
-    const int high = i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
-    const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
-    if (high < 0 || low < 0) return Error(EINVAL, "the metadata URL's schema has a broken %XX");
-    out += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  return out;
-}
 
 Status check_schema(const std::string& schema) {
   constexpr size_t kMaxIdentifier = 63;  // PostgreSQL cuts what is longer
@@ -61,7 +40,9 @@ Status split_schema(std::string_view url, ConnInfo* info) {
     const std::string_view part = rest.substr(0, end);
     rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
     if (part.starts_with("schema=")) {
-      SKERRY_ASSIGN(info->schema, percent_decoded(part.substr(strlen("schema="))));
+      if (!percent_decode(part.substr(strlen("schema=")), &info->schema)) {
+        return Error(EINVAL, "the metadata URL's schema has a broken %XX");
+      }
       continue;
     }
     info->uri += separator;

@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <system_error>
 
 #include "base/log.h"
+#include "io/blocked_signals.h"
 #include "meta/stores/postgres/change_message.h"
 #include "meta/stores/postgres/layout.h"
 
@@ -68,10 +68,7 @@ void Notifier::wake() {
 /// The mutex is held.
 bool Notifier::start_thread() {
   if (started_) return true;
-  // The host's signal handlers must not run on a thread it does not know of; the mask is inherited.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const BlockedSignals blocked;
   try {
     thread_ = std::thread([this] {
       pthread_setname_np(pthread_self(), "skerry-notify");
@@ -81,7 +78,6 @@ bool Notifier::start_thread() {
   } catch (const std::system_error&) {
     enabled_ = false;  // others see the changes when their leases end
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return started_;
 }
 

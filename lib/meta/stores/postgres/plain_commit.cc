@@ -276,20 +276,6 @@ class Planner {
   template <typename Other>
   void mutate(const Other&) {}
 
-  static Parameters key_parameters(const Key& key) {
-    const uint64_t fields[] = {key.a, key.b, key.c};
-    Parameters parameters;
-    size_t next = 0;
-    for (const Column& column : layout_of(key.table).key) {
-      if (column.kind == Kind::kBytes) {
-        parameters.bytes(key.name);
-      } else {
-        parameters.number(fields[next++]);
-      }
-    }
-    return parameters;
-  }
-
   void add_request() {
     Parameters parameters;
     parameters.number(request_.request[0]).number(request_.request[1]);

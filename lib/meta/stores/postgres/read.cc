@@ -190,17 +190,7 @@ ReadPlan::ReadPlan(const Statements& statements, const ReadRequest& request)
 
 void ReadPlan::add_key(const Key& key) {
   const auto& of_table = statements_.tables[static_cast<size_t>(key.table)];
-  const uint64_t fields[] = {key.a, key.b, key.c};
-  Parameters parameters;
-  size_t next = 0;
-  for (const Column& column : layout_of(key.table).key) {
-    if (column.kind == Kind::kBytes) {
-      parameters.bytes(key.name);
-    } else {
-      parameters.number(fields[next++]);
-    }
-  }
-  calls_.push_back({&of_table.by_key[request_.join ? 1 : 0], std::move(parameters)});
+  calls_.push_back({&of_table.by_key[request_.join ? 1 : 0], key_parameters(key)});
 }
 
 void ReadPlan::add_range(const Range& range) {

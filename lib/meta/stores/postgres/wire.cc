@@ -88,6 +88,20 @@ Parameters& Parameters::append(const Parameters& more) {
   return *this;
 }
 
+Parameters key_parameters(const Key& key) {
+  const uint64_t fields[] = {key.a, key.b, key.c};
+  Parameters parameters;
+  size_t next = 0;
+  for (const Column& column : layout_of(key.table).key) {
+    if (column.kind == Kind::kBytes) {
+      parameters.bytes(key.name);
+    } else {
+      parameters.number(fields[next++]);
+    }
+  }
+  return parameters;
+}
+
 int64_t column_number(const PGresult* result, int row, int column) {
   const char* data = PQgetvalue(result, row, column);
   switch (PQgetisnull(result, row, column) != 0 ? 0 : PQgetlength(result, row, column)) {

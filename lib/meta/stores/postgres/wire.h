@@ -45,6 +45,9 @@ class Parameters {
   std::vector<size_t> ends_;
 };
 
+/// The fields of a key, in the order of its table's columns.
+Parameters key_parameters(const Key& key);
+
 // Columns of a result in binary format. A value of another kind than asked for is a zero.
 int64_t column_number(const PGresult* result, int row, int column);
 inline uint64_t column_u64(const PGresult* result, int row, int column) {
