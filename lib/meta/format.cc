@@ -113,7 +113,7 @@ std::string encode_format(const VolumeFormat& format) {
     };
     // Bytes that are no UTF-8 (a path in `storage`) are replaced instead of thrown at.
     return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  } catch (const nlohmann::json::exception&) {
+  } catch (const nlohmann::ordered_json::exception&) {
     return {};  // format_volume refuses what does not decode to itself
   }
 }
@@ -121,7 +121,7 @@ std::string encode_format(const VolumeFormat& format) {
 Result<VolumeFormat> decode_format(std::string_view text) {
   VolumeFormat format;
   try {
-    const auto json = nlohmann::json::parse(text);
+    const auto json = nlohmann::ordered_json::parse(text);
     if (!json.is_object()) return malformed("it is not a JSON object");
     // The version first: the fields of a later one may mean something else.
     format.format_version = json.at("format_version").get<uint32_t>();
@@ -142,7 +142,7 @@ Result<VolumeFormat> decode_format(std::string_view text) {
     format.compatible = json.value("compatible", none);
     format.read_only_compatible = json.value("read_only_compatible", none);
     format.incompatible = json.value("incompatible", none);
-  } catch (const nlohmann::json::exception& e) {
+  } catch (const nlohmann::ordered_json::exception& e) {
     return malformed(e.what());
   }
   SKERRY_TRY(check_limits(format));
