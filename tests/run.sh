@@ -22,6 +22,8 @@ esac
 
 step() { printf '== %s (%ds)\n' "$1" $((SECONDS - start)); }
 
+export CCACHE_SLOPPINESS=pch_defines,time_macros  # or ccache refuses what has precompiled headers
+
 build() { # build <directory> <cmake arguments...>
   local dir=$1; shift
   local launcher=()
