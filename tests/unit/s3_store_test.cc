@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "object/decorators/retry_store.h"
+#include "object/s3/credentials.h"
 #include "support/http_server.h"
 
 namespace skerry {

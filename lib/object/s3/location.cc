@@ -100,7 +100,8 @@ Result<Location> parse_location(std::string_view url,
   };
   from_environment(&at.endpoint, {"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"});
   from_environment(&at.region, {"AWS_REGION", "AWS_DEFAULT_REGION"});
-  from_environment(&at.profile, {"AWS_PROFILE"});
+  at.profile_in_url = !at.profile.empty();
+  from_environment(&at.profile, {"AWS_PROFILE", "AWS_DEFAULT_PROFILE"});
   from_environment(&at.ca_bundle, {"AWS_CA_BUNDLE"});
   if (at.region.empty()) at.region = "us-east-1";
 

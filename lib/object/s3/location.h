@@ -25,6 +25,7 @@ struct Location {
   std::string region;
   bool path_style = false;  // the bucket is in the path, else in the host's name
   std::string profile;      // of the shared configuration files
+  bool profile_in_url = false;
   std::string storage_class;
   bool sign_payload = false;
   std::string ca_bundle;

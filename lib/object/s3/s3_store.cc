@@ -3,19 +3,23 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
-#include <boost/property_tree/ptree.hpp>
-#include <boost/property_tree/xml_parser.hpp>
 #include <cstdlib>
-#include <ctime>
-#include <sstream>
 
 #include "base/crc32c.h"
 #include "base/percent.h"
+#include "object/s3/credentials.h"
+#include "object/s3/times.h"
+#include "object/s3/xml.h"
 
 namespace skerry {
 
 using boost::property_tree::ptree;
+using s3::append_xml;
+using s3::http_time;
 using s3::Location;
+using s3::parse_xml;
+using s3::text_of;
+using s3::xml_time;
 
 namespace {
 
@@ -24,6 +28,7 @@ constexpr uint64_t kMaxPut = uint64_t{5} << 30, kMinPart = 5u << 20;
 constexpr TimeNs kSecond = 1'000'000'000;
 constexpr int kBucketAttempts = 5;
 constexpr TimeNs kBucketPauseNs = kSecond / 10;
+constexpr TimeNs kFirstKeysNs = 60 * kSecond;  // how long they may take
 
 std::string base64(ByteView bytes) {
   std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
@@ -50,56 +55,6 @@ std::string md5_text(std::string_view text) {
   return base64({digest, length});
 }
 
-/// False for what XML 1.0 cannot say at all.
-bool append_xml(std::string_view text, std::string* out) {
-  for (char c : text) {
-    switch (c) {
-      case '&':
-        *out += "&amp;";
-        break;
-      case '<':
-        *out += "&lt;";
-        break;
-      case '>':
-        *out += "&gt;";
-        break;
-      case '"':
-        *out += "&quot;";
-        break;
-      case '\t':
-        *out += "&#9;";
-        break;
-      case '\n':
-        *out += "&#10;";
-        break;
-      case '\r':
-        *out += "&#13;";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) return false;
-        *out += c;
-    }
-  }
-  return true;
-}
-
-/// The root element of an answer; null if it is no XML.
-std::optional<ptree> parse_xml(const std::string& text) {
-  try {
-    std::istringstream stream(text);
-    ptree tree;
-    read_xml(stream, tree);
-    if (tree.empty()) return std::nullopt;
-    return std::move(tree.front().second);
-  } catch (const boost::property_tree::ptree_error&) {
-    return std::nullopt;
-  }
-}
-
-std::string text_of(const ptree& tree, const char* name) {
-  return tree.get<std::string>(name, std::string());
-}
-
 /// What encoding-type=url made of a key.
 std::string url_decoded(std::string text) {
   std::replace(text.begin(), text.end(), '+', ' ');
@@ -113,41 +68,6 @@ void add_storage_class(const PutOptions& options, const Location& at, HttpHeader
       options.storage_class.empty() ? at.storage_class : options.storage_class;
   if (!wanted.empty()) headers->emplace_back("x-amz-storage-class", wanted);
 }
-
-TimeNs to_time(const char* format, std::string_view text, const char* month) {
-  static constexpr const char* kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                            "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-  tm parts{};
-  char name[4] = "";
-  const std::string owned(text);
-  if (month == nullptr) {
-    if (sscanf(owned.c_str(), format, &parts.tm_year, &parts.tm_mon, &parts.tm_mday, &parts.tm_hour,
-               &parts.tm_min, &parts.tm_sec) != 6) {
-      return 0;
-    }
-    parts.tm_mon -= 1;
-  } else {
-    if (sscanf(owned.c_str(), format, &parts.tm_mday, name, &parts.tm_year, &parts.tm_hour,
-               &parts.tm_min, &parts.tm_sec) != 6) {
-      return 0;
-    }
-    for (int i = 0; i < 12; ++i) {
-      if (std::string_view(kMonths[i]) == name) parts.tm_mon = i;
-    }
-  }
-  parts.tm_year -= 1900;
-  return static_cast<TimeNs>(timegm(&parts)) * kSecond;
-}
-
-/// RFC 9110: "Fri, 24 May 2013 00:00:00 GMT"; the locale has no say. 0 if it is malformed.
-TimeNs http_time(std::string_view text) {
-  const size_t comma = text.find(',');
-  if (comma == text.npos) return 0;
-  return to_time("%d %3s %d %d:%d:%d", text.substr(comma + 1), "");
-}
-
-/// RFC 3339: "2013-05-24T00:00:00.000Z".
-TimeNs xml_time(std::string_view text) { return to_time("%d-%d-%dT%d:%d:%d", text, nullptr); }
 
 std::string unquoted(std::string_view etag) {
   if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') {
@@ -239,11 +159,26 @@ struct S3ObjectStore::Problem {
 Result<std::unique_ptr<S3ObjectStore>> S3ObjectStore::open(std::string_view url, Clock& clock) {
   const auto variable = [](const char* name) -> const char* { return std::getenv(name); };
   SKERRY_ASSIGN(Location location, s3::parse_location(url, variable));
-  SKERRY_ASSIGN(s3::Credentials credentials, s3::find_credentials(location, variable));
+  SKERRY_ASSIGN(std::shared_ptr<s3::CredentialsProvider> credentials,
+                s3::make_credentials(location, variable, clock));
+  OpContext ctx;
+  ctx.clock = &clock;
+  ctx.deadline_ns = clock.monotonic_ns() + kFirstKeysNs;
+  if (Result<s3::Credentials> first = credentials->get(ctx); !first.ok()) {
+    Result<s3::Credentials> plain = s3::find_credentials(location, variable);
+    const std::string advice = plain.ok() ? "" : plain.error().message();
+    return std::move(first).error().with_context(advice.empty() ? location.describe() : advice);
+  }
   return std::make_unique<S3ObjectStore>(std::move(location), std::move(credentials), clock);
 }
 
 S3ObjectStore::S3ObjectStore(Location location, s3::Credentials credentials, Clock& clock,
+                             HttpOptions http)
+    : S3ObjectStore(std::move(location), s3::fixed_credentials(std::move(credentials)), clock,
+                    std::move(http)) {}
+
+S3ObjectStore::S3ObjectStore(Location location,
+                             std::shared_ptr<s3::CredentialsProvider> credentials, Clock& clock,
                              HttpOptions http)
     : credentials_(std::move(credentials)),
       clock_(clock),
@@ -290,8 +225,24 @@ bool S3ObjectStore::learn(const HttpAnswer& answer, const Problem& problem, cons
   return true;
 }
 
+/// True if the keys had expired and others can be had.
+bool S3ObjectStore::renew(const OpContext& ctx, const Call& call, const HttpAnswer& answer,
+                          const Problem& problem, const s3::Credentials& used) {
+  // The answer to a HEAD has no body, and so no code.
+  const bool silent = std::string_view(call.method) == "HEAD" && answer.status == 400;
+  const bool expired = problem.code == "ExpiredToken" || problem.code == "ExpiredTokenException" ||
+                       problem.code == "TokenRefreshRequired" ||
+                       (silent && !used.session_token.empty());
+  if (!expired) return false;
+  credentials_->refuse(used);
+  const Result<s3::Credentials> other = credentials_->get(ctx);
+  return other.ok() &&
+         (other->access_key != used.access_key || other->session_token != used.session_token);
+}
+
 Result<HttpAnswer> S3ObjectStore::send_once(const OpContext& ctx, const Call& call,
-                                            const Location& location) {
+                                            const Location& location,
+                                            const s3::Credentials& credentials) {
   s3::SignedRequest signing;
   const std::string path = location.path(call.key);
   signing.method = call.method;
@@ -307,7 +258,7 @@ Result<HttpAnswer> S3ObjectStore::send_once(const OpContext& ctx, const Call& ca
   s3::sign(
       signing,
       location.sign_payload ? s3::hex(s3::sha256(call.body)) : std::string(s3::kUnsignedPayload),
-      credentials_, {location.region, "s3", now});
+      credentials, {location.region, "s3", now});
   HttpRequest request;
   request.method = call.method;
   request.url = location.origin() + s3::uri_encode(path, true);
@@ -321,10 +272,12 @@ Result<HttpAnswer> S3ObjectStore::send_once(const OpContext& ctx, const Call& ca
 Result<HttpAnswer> S3ObjectStore::send(const OpContext& ctx, const Call& call) {
   for (int attempt = 0;; ++attempt) {
     const LocationPtr at = location();
-    SKERRY_ASSIGN(HttpAnswer answer, send_once(ctx, call, *at));
+    SKERRY_ASSIGN(const s3::Credentials keys, credentials_->get(ctx));
+    SKERRY_ASSIGN(HttpAnswer answer, send_once(ctx, call, *at, keys));
     if (answer.status / 100 == 2) return answer;
     const Problem problem(answer);
     if (attempt == 0 && learn(answer, problem, *at)) continue;
+    if (attempt == 0 && renew(ctx, call, answer, problem, keys)) continue;
     return problem.error(call, answer.status, *at);
   }
 }
