@@ -63,7 +63,7 @@ Result<std::string> data_path(std::string_view url) {
 /// A request that fails in passing is made again.
 std::unique_ptr<ObjectStore> with_retries(std::shared_ptr<ObjectStore> store) {
   return std::make_unique<RetryObjectStore>(std::move(store), system_random(),
-                                            RetryOptions{.max_attempts = 8});
+                                            RetryOptions{.max_attempts = 8, .budget = 500});
 }
 
 /// Names the volume that a prefix belongs to: its UUID.

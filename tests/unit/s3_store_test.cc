@@ -10,6 +10,7 @@
 
 #include "object/decorators/retry_store.h"
 #include "object/s3/credentials.h"
+#include "support/fake_clock.h"
 #include "support/http_server.h"
 
 namespace skerry {
@@ -142,6 +143,40 @@ TEST_CASE("s3: what passes is tried again", "[s3]") {
   REQUIRE(message(patient.get(f.ctx, "k", 0, std::as_writable_bytes(std::span(out)))) == "");
   CHECK(asked == 4);
   CHECK(f.server.connections() == 1);
+}
+
+TEST_CASE("s3: a server that asks for a pause gets it", "[s3]") {
+  std::string when;
+  std::atomic<int> asked{0};
+  Fixture f([&](const Request&) {
+    if (++asked % 2 == 0) return Answer{HttpServer::whole("200 OK", "", "")};
+    return Answer{HttpServer::whole("429 x", when, "")};
+  });
+  FakeClock clock;
+  FakeRandom random;
+  f.ctx.clock = &clock;
+  f.ctx.deadline_ns = INT64_MAX;
+  RetryObjectStore patient(f.store, random, {8, kMs, kMs});
+  for (const auto& [header, pause_ms] :
+       {std::pair("Retry-After: 7\r\n", 7'000),
+        {"", 0},
+        {"Retry-After: soon\r\n", 0},
+        {"Date: Fri, 24 May 2013 00:00:30 GMT\r\nRetry-After: Fri, 24 May 2013 00:00:41 GMT\r\n",
+         11'000},
+        {"Retry-After: 99999999999999999999\r\n", 0},
+        {"Retry-After: 3600\r\n", 60'000}}) {
+    when = header;
+    const TimeNs before = clock.monotonic_ns();
+    CHECK(message(patient.put(f.ctx, "k", {as_bytes("x")})) == "");
+    const TimeNs waited = clock.monotonic_ns() - before;
+    CHECK(waited >= pause_ms * kMs);
+    CHECK(waited <= (pause_ms + 1) * kMs);
+  }
+  when = "Retry-After: 7\r\n";
+  f.ctx.deadline_ns = clock.monotonic_ns() + 6000 * kMs;
+  const Status busy = patient.put(f.ctx, "k", {as_bytes("x")});
+  CHECK(busy.error().throttled());
+  CHECK(busy.error().pause_s() == 7);
 }
 
 TEST_CASE("s3: a put whose answer is lost", "[s3]") {

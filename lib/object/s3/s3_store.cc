@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 
 #include "base/crc32c.h"
@@ -115,6 +116,21 @@ bool may_pass(int status, const std::string& code) {
          code == "XAmzContentSHA256Mismatch";
 }
 
+bool is_throttled(int status, const std::string& code) {
+  return status == 503 || status == 429 || code == "SlowDown" || code.starts_with("Throttling") ||
+         code == "RequestLimitExceeded";
+}
+
+/// RFC 9110, Retry-After: seconds, or a time of the server's clock. 0 where nothing is said.
+uint64_t pause_s_of(const HttpAnswer& answer) {
+  const std::string_view text = answer.header("retry-after");
+  uint64_t seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error == std::errc() && end == text.data() + text.size()) return seconds;
+  const TimeNs then = http_time(text), now = http_time(answer.header("date"));
+  return then > now && now > 0 ? static_cast<uint64_t>((then - now) / kSecond) : 0;
+}
+
 }  // namespace
 
 struct S3ObjectStore::Call {
@@ -129,8 +145,9 @@ struct S3ObjectStore::Call {
 /// What an answer that refuses says: the element Error, where there is one.
 struct S3ObjectStore::Problem {
   std::string code, message, region, request_id;
+  uint64_t pause_s;
 
-  explicit Problem(const HttpAnswer& answer) {
+  explicit Problem(const HttpAnswer& answer) : pause_s(pause_s_of(answer)) {
     if (std::optional<ptree> xml = parse_xml(answer.text)) {
       code = text_of(*xml, "Code");
       message = text_of(*xml, "Message");
@@ -152,6 +169,8 @@ struct S3ObjectStore::Problem {
     const std::string_view method = call.method;
     return Error(errno_of(status, code), text)
         .set_retryable(passes)
+        .set_throttled(is_throttled(status, code))
+        .set_pause_s(pause_s)
         .set_maybe_applied(passes && method != "GET" && method != "HEAD");
   }
 };
