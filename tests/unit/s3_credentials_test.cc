@@ -224,6 +224,10 @@ TEST_CASE("s3 keys: the container's service", "[s3][credentials]") {
   CHECK(at.asked.back().header("authorization") == "two");
   at.file("token", "a\nx-other: b");
   CHECK(code(at.keys()) == EACCES);
+  at.file("token", "two");
+  setenv("http_proxy", "http://127.0.0.1:1", 1);  // is for others
+  CHECK(at.key() == "C");
+  unsetenv("http_proxy");
   std::filesystem::remove(at.folder + "/token");
   CHECK(code(at.keys()) == EACCES);
   for (const char* right : {"http://127.0.0.1/", "http://127.9.9.9:1/", "http://localhost:8080/x",

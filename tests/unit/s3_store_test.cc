@@ -230,6 +230,17 @@ TEST_CASE("s3: a server that is silent", "[s3]") {
   CHECK(message(f.get(&out)) == "");
 }
 
+TEST_CASE("s3: a request has a limit for the whole of it", "[s3]") {
+  HttpOptions http;
+  http.request_timeout_ns = 300 * kMs;
+  Fixture f([&](const Request&) { return Answer{"", false, 60'000}; }, http);
+  const Status late = f.store->put(f.ctx, "k", {as_bytes("x")});
+  CHECK(code(late) == ETIMEDOUT);
+  CHECK(late.error().retryable());
+  CHECK(late.error().maybe_applied());
+  CHECK(message(late).find("not done after 300 ms") != std::string::npos);
+}
+
 TEST_CASE("s3: nobody listens", "[s3]") {
   std::string url;
   {

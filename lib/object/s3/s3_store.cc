@@ -175,7 +175,8 @@ struct S3ObjectStore::Problem {
   }
 };
 
-Result<std::unique_ptr<S3ObjectStore>> S3ObjectStore::open(std::string_view url, Clock& clock) {
+Result<std::unique_ptr<S3ObjectStore>> S3ObjectStore::open(std::string_view url, Clock& clock,
+                                                           HttpOptions http) {
   const auto variable = [](const char* name) -> const char* { return std::getenv(name); };
   SKERRY_ASSIGN(Location location, s3::parse_location(url, variable));
   SKERRY_ASSIGN(std::shared_ptr<s3::CredentialsProvider> credentials,
@@ -188,7 +189,8 @@ Result<std::unique_ptr<S3ObjectStore>> S3ObjectStore::open(std::string_view url,
     const std::string advice = plain.ok() ? "" : plain.error().message();
     return std::move(first).error().with_context(advice.empty() ? location.describe() : advice);
   }
-  return std::make_unique<S3ObjectStore>(std::move(location), std::move(credentials), clock);
+  return std::make_unique<S3ObjectStore>(std::move(location), std::move(credentials), clock,
+                                         std::move(http));
 }
 
 S3ObjectStore::S3ObjectStore(Location location, s3::Credentials credentials, Clock& clock,

@@ -26,7 +26,8 @@ class S3ObjectStore final : public ObjectStore {
  public:
   /// Reads the environment and fetches the first keys; asks the store nothing. EINVAL and EACCES
   /// say what to do.
-  static Result<std::unique_ptr<S3ObjectStore>> open(std::string_view url, Clock& clock);
+  static Result<std::unique_ptr<S3ObjectStore>> open(std::string_view url, Clock& clock,
+                                                     HttpOptions http = {});
 
   S3ObjectStore(s3::Location location, std::shared_ptr<s3::CredentialsProvider> credentials,
                 Clock& clock, HttpOptions http = {});
