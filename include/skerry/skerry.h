@@ -182,6 +182,8 @@ SKERRY_API int skerry_format(const char* url, const char* const* options);
  *   request_limit=N      to S3, begun in a second (default 0: any)
  *   upload_limit=SIZE, download_limit=SIZE
  *                        bytes of objects a second, to and from S3, on the average (default 0: any)
+ *   hedge=PERCENT        of reads from S3 that may be asked for a second time once they are later
+ *                        than 95 % of the last ones of their size (default 5, 0: none)
  *   retry_budget=N       of requests to S3 that are made again (default 500, 0: without one): each
  *                        takes 5, after a time-out 10, and each success gives back
  *   connect_timeout=DURATION, first_byte_timeout=DURATION, stall_timeout=DURATION

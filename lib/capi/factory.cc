@@ -7,6 +7,7 @@
 
 #include "meta/stores/postgres/postgres_store.h"
 #include "meta/stores/sqlite/sqlite_store.h"
+#include "object/decorators/hedge_store.h"
 #include "object/decorators/limit_store.h"
 #include "object/decorators/retry_store.h"
 #include "object/local/local_store.h"
@@ -71,12 +72,14 @@ HttpOptions http_options(const RequestOptions& options) {
   return http;
 }
 
-/// A request that fails in passing is made again, and each attempt waits for its turn.
+/// A request that fails in passing is made again, a read that is late is asked for twice, and each
+/// attempt waits for its turn.
 std::unique_ptr<ObjectStore> with_retries(std::shared_ptr<ObjectStore> store,
                                           const RequestOptions& options) {
+  auto limited = std::make_shared<LimitObjectStore>(std::move(store), options.limits);
   return std::make_unique<RetryObjectStore>(
-      std::make_shared<LimitObjectStore>(std::move(store), options.limits), system_random(),
-      RetryOptions{.max_attempts = 8, .budget = options.retry_budget});
+      std::make_shared<HedgeObjectStore>(std::move(limited), system_clock(), options.hedge),
+      system_random(), RetryOptions{.max_attempts = 8, .budget = options.retry_budget});
 }
 
 /// Names the volume that a prefix belongs to: its UUID.

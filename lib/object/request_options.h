@@ -2,12 +2,14 @@
 #pragma once
 
 #include "base/clock.h"
+#include "object/decorators/hedge_store.h"
 #include "object/decorators/limit_store.h"
 
 namespace skerry {
 
 struct RequestOptions {
   LimitOptions limits;
+  HedgeOptions hedge;
   uint32_t retry_budget = 500;  // see RetryBudget; 0: retries are not bounded by one
 
   // Of HTTP; see HttpOptions.

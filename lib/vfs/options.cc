@@ -224,6 +224,7 @@ Result<VolumeOptions> parse_volume_options(const char* const* options) {
           {"upload_limit", size_between(0, kMostMemory, &out.requests.limits.upload_limit_bytes)},
           {"download_limit",
            size_between(0, kMostMemory, &out.requests.limits.download_limit_bytes)},
+          {"hedge", size_between(0, 100, &out.requests.hedge.percent)},
           {"retry_budget", size_between(0, 1u << 20, &out.requests.retry_budget)},
           {"connect_timeout", duration(&out.requests.connect_timeout_ns)},
           {"first_byte_timeout", duration(&out.requests.first_byte_timeout_ns)},
