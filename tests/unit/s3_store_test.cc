@@ -382,6 +382,79 @@ TEST_CASE("s3: a child process does not use its parent's connections", "[s3]") {
 }
 #endif
 
+TEST_CASE("s3: what a storage URL says of requests and objects", "[s3]") {
+  std::vector<Request> asked;
+  auto respond = [&](const Request& request) {
+    asked.push_back(request);
+    if (request.line().starts_with("GET")) return Answer{part("0123456789", "0-9/10")};
+    if (request.line().starts_with("POST")) {
+      return Answer{HttpServer::whole("200 OK", "", "<R><UploadId>u</UploadId></R>")};
+    }
+    return Answer{HttpServer::whole("200 OK", "", "")};
+  };
+  const std::string sse = "x-amz-server-side-encryption";
+  auto all = [](Fixture& f) {
+    std::string out(10, '.');
+    CHECK(message(f.store->put(f.ctx, "k", {as_bytes("x")})) == "");
+    CHECK(message(f.store->start_upload(f.ctx, "k")) == "");
+    CHECK(message(f.store->put_part(f.ctx, "k", "u", 1, as_bytes("x"))) == "");
+    CHECK(message(f.store->complete_upload(f.ctx, "k", "u", {{1, "e"}})) == "");
+    CHECK(message(f.store->head(f.ctx, "k")) == "");
+    CHECK(message(f.get(&out)) == "");
+  };
+  SECTION("by the server's keys") {
+    Fixture f(respond, {},
+              "&sse=kms&kms_key=arn%3Ak&tags=a%3D1%26b%3D2&requester_pays=1&user_agent=me");
+    all(f);
+    REQUIRE(asked.size() == 6);
+    for (size_t i = 0; i < 6; ++i) {
+      CHECK(asked[i].header(sse) == (i < 2 ? "aws:kms" : ""));
+      CHECK(asked[i].header(sse + "-aws-kms-key-id") == (i < 2 ? "arn:k" : ""));
+      CHECK(asked[i].header("x-amz-tagging") == (i < 2 ? "a=1&b=2" : ""));
+      CHECK(asked[i].header("x-amz-request-payer") == "requester");
+      CHECK(asked[i].header("authorization").find("x-amz-request-payer") != std::string::npos);
+      CHECK(asked[i].header("user-agent") == "skerry/0.1.0 me");
+    }
+  }
+  SECTION("by a customer's key") {
+    std::string path = "/tmp/skerry-sse-XXXXXX";
+    const int file = mkstemp(path.data());
+    const std::string key = "0123456789abcdef0123456789ABCDEF";
+    HttpServer server(respond);
+    auto location = s3::parse_location(
+        "s3://bucket?sse=customer&sse_key_file=" + path + "&endpoint=" + server.url(),
+        [](const char*) -> const char* { return nullptr; });
+    REQUIRE(message(location) == "");
+    CHECK(code(s3::read_sse_key(&*location)) == EINVAL);  // empty
+    REQUIRE(write(file, (key + "\n").data(), 33) == 33);
+    CHECK(code(s3::read_sse_key(&*location)) == EINVAL);
+    CHECK(message(s3::read_sse_key(&*location)).find("0123") == std::string::npos);
+    REQUIRE(ftruncate(file, 32) == 0);
+    REQUIRE(message(s3::read_sse_key(&*location)) == "");
+    CHECK(location->sse_key == key);
+    const std::string text = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlBQkNERUY=";
+    REQUIRE(pwrite(file, (text + "\n").data(), 45, 0) == 45);
+    location->sse_key.clear();
+    REQUIRE(message(s3::read_sse_key(&*location)) == "");
+    CHECK(location->sse_key == key);
+    close(file);
+    unlink(path.c_str());
+    CHECK(code(s3::read_sse_key(&*location)) == EACCES);
+    Fixture f([](const Request&) { return Answer{}; });
+    f.store = std::make_shared<S3ObjectStore>(*location, s3::Credentials{"key", "secret", ""},
+                                              system_clock());
+    all(f);
+    REQUIRE(asked.size() == 6);
+    for (const Request& request : asked) {
+      CHECK(request.header(sse + "-customer-algorithm") == "AES256");
+      CHECK(request.header(sse + "-customer-key") == text);
+      CHECK(request.header(sse + "-customer-key-md5").size() == 24);
+      CHECK(request.header(sse).empty());
+    }
+    CHECK(f.store->describe().find(path) == std::string::npos);
+  }
+}
+
 TEST_CASE("s3: storage URLs and the environment", "[s3]") {
   std::map<std::string, std::string> variables;
   auto variable = [&](const char* name) -> const char* {
@@ -397,6 +470,10 @@ TEST_CASE("s3: storage URLs and the environment", "[s3]") {
   CHECK(parse("s3://my.data")->origin() == "https://s3.us-east-1.amazonaws.com");
   CHECK(parse("s3://my.data")->path("k") == "/my.data/k");
   CHECK(parse("s3://data?region=cn-north-1")->host() == "data.s3.cn-north-1.amazonaws.com.cn");
+  CHECK(parse("s3://data?fips=1")->host() == "data.s3-fips.us-east-1.amazonaws.com");
+  CHECK(parse("s3://data?dual_stack=1")->host() == "data.s3.dualstack.us-east-1.amazonaws.com");
+  CHECK(parse("s3://data?fips=1&dual_stack=1")->host() ==
+        "data.s3-fips.dualstack.us-east-1.amazonaws.com");
   variables = {{"AWS_ENDPOINT_URL", "http://host:9000/"}, {"AWS_DEFAULT_REGION", "there"}};
   CHECK(parse("s3://data")->origin() == "http://host:9000");
   CHECK(parse("s3://data")->path("") == "/data");
@@ -407,10 +484,28 @@ TEST_CASE("s3: storage URLs and the environment", "[s3]") {
   CHECK(parse("s3://data?style=virtual")->origin() == "https://data.other");
   CHECK(parse("s3://data")->region == "here");
   CHECK(parse("s3://data?region=mine&endpoint=http%3A//x")->describe() == "s3://data at http://x");
-  for (const char* wrong :
-       {"s3://", "s3:///k", "s3://a", "file:///x", "s3://data?endpoint=host", "s3://data?x=1",
-        "s3://data?region", "s3://data?style=odd", "s3://data/%zz", "s3://data?payload=1",
-        "s3://data?endpoint=http://u:p@host", "s3://key:secret@data"}) {
+  for (const char* wrong : {"s3://",
+                            "s3:///k",
+                            "s3://a",
+                            "file:///x",
+                            "s3://data?endpoint=host",
+                            "s3://data?x=1",
+                            "s3://data?region",
+                            "s3://data?style=odd",
+                            "s3://data/%zz",
+                            "s3://data?payload=1",
+                            "s3://data?endpoint=http://u:p@host",
+                            "s3://key:secret@data",
+                            "s3://data?sse=x",
+                            "s3://data?sse=customer",
+                            "s3://data?sse_key_file=/x",
+                            "s3://data?kms_key=k&sse=s3",
+                            "s3://data?sse=customer&sse_key_file=/x&endpoint=http://host",
+                            "s3://data?fips=2",
+                            "s3://data?fips=1&endpoint=https://host",
+                            "s3://data?proxy=http://u:secret@host",
+                            "s3://data?tags=a%0D%0Ab",
+                            "s3://data?requester_pays=yes"}) {
     INFO(wrong);
     CHECK(code(parse(wrong)) == EINVAL);
     CHECK(message(parse(wrong)).find("secret") == std::string::npos);

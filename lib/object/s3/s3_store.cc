@@ -64,7 +64,23 @@ std::string url_decoded(std::string text) {
   return out;
 }
 
-void add_storage_class(const PutOptions& options, const Location& at, HttpHeaders* headers) {
+/// Every request for an object that a customer's key encrypts needs the key.
+void add_customer_key(const Location& at, HttpHeaders* headers) {
+  if (at.sse_key.empty()) return;
+  const std::string name = "x-amz-server-side-encryption-customer-";
+  headers->emplace_back(name + "algorithm", "AES256");
+  headers->emplace_back(name + "key", base64(as_bytes(at.sse_key)));
+  headers->emplace_back(name + "key-md5", md5_text(at.sse_key));
+}
+
+/// What is said once of an object, when it is made.
+void add_of_object(const PutOptions& options, const Location& at, HttpHeaders* headers) {
+  add_customer_key(at, headers);
+  const std::string name = "x-amz-server-side-encryption";
+  if (at.sse == "s3") headers->emplace_back(name, "AES256");
+  if (at.sse == "kms") headers->emplace_back(name, "aws:kms");
+  if (!at.kms_key.empty()) headers->emplace_back(name + "-aws-kms-key-id", at.kms_key);
+  if (!at.tags.empty()) headers->emplace_back("x-amz-tagging", at.tags);
   const std::string& wanted =
       options.storage_class.empty() ? at.storage_class : options.storage_class;
   if (!wanted.empty()) headers->emplace_back("x-amz-storage-class", wanted);
@@ -179,6 +195,7 @@ Result<std::unique_ptr<S3ObjectStore>> S3ObjectStore::open(std::string_view url,
                                                            HttpOptions http) {
   const auto variable = [](const char* name) -> const char* { return std::getenv(name); };
   SKERRY_ASSIGN(Location location, s3::parse_location(url, variable));
+  SKERRY_TRY(s3::read_sse_key(&location));
   SKERRY_ASSIGN(std::shared_ptr<s3::CredentialsProvider> credentials,
                 s3::make_credentials(location, variable, clock));
   OpContext ctx;
@@ -205,7 +222,9 @@ S3ObjectStore::S3ObjectStore(Location location,
       clock_(clock),
       http_([&] {
         if (http.ca_bundle.empty()) http.ca_bundle = location.ca_bundle;
+        if (http.proxy.empty()) http.proxy = location.proxy;
         if (http.user_agent.empty()) http.user_agent = "skerry/0.1.0";
+        if (!location.user_agent.empty()) http.user_agent += " " + location.user_agent;
         return std::move(http);
       }()),
       location_(std::make_shared<const Location>(std::move(location))) {}
@@ -238,9 +257,9 @@ bool S3ObjectStore::learn(const HttpAnswer& answer, const Problem& problem, cons
   if (!elsewhere || problem.region.empty() || problem.region == used.region) return false;
   Location right = used;
   right.region = problem.region;
-  const std::string old_name = "//s3." + used.region + ".amazonaws.com";
+  const std::string old_name = "." + used.region + ".amazonaws.com";
   if (const size_t at = right.endpoint.find(old_name); at != std::string::npos) {
-    right.endpoint.replace(at, old_name.size(), "//s3." + right.region + ".amazonaws.com");
+    right.endpoint.replace(at, old_name.size(), "." + right.region + ".amazonaws.com");
   }
   location_ = std::make_shared<const Location>(std::move(right));
   return true;
@@ -271,6 +290,7 @@ Result<HttpAnswer> S3ObjectStore::send_once(const OpContext& ctx, const Call& ca
   signing.query = call.query;
   signing.headers = call.headers;
   signing.headers.emplace_back("host", location.host());
+  if (location.requester_pays) signing.headers.emplace_back("x-amz-request-payer", "requester");
   TimeNs now = clock_.now_ns();
   {
     std::lock_guard lock(mutex_);
@@ -332,7 +352,7 @@ Status S3ObjectStore::put(const OpContext& ctx, std::string_view key,
   call.headers = {{"content-type", "application/octet-stream"},
                   {"x-amz-checksum-crc32c", crc32c_text(pieces)}};
   if (options.if_absent) call.headers.emplace_back("if-none-match", "*");
-  add_storage_class(options, *at, &call.headers);
+  add_of_object(options, *at, &call.headers);
   SKERRY_TRY(send(ctx, call));
   return {};
 }
@@ -346,6 +366,7 @@ Status S3ObjectStore::get(const OpContext& ctx, std::string_view key, uint64_t o
   }
   const std::string range = std::to_string(offset) + "-" + std::to_string(offset + out.size() - 1);
   Call call{"GET", at->prefix + std::string(key), {}, {{"range", "bytes=" + range}}, {}, out};
+  add_customer_key(*at, &call.headers);
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   const std::string_view told = answer.header("content-range");
   if (answer.status == 206 && answer.received == out.size() &&
@@ -366,7 +387,9 @@ Status S3ObjectStore::get(const OpContext& ctx, std::string_view key, uint64_t o
 }
 
 Result<ObjectInfo> S3ObjectStore::head(const OpContext& ctx, std::string_view key) {
-  Call call{"HEAD", location()->prefix + std::string(key), {}, {}, {}, {}};
+  const LocationPtr at = location();
+  Call call{"HEAD", at->prefix + std::string(key), {}, {}, {}, {}};
+  add_customer_key(*at, &call.headers);
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   ObjectInfo info;
   info.key = key;
@@ -483,7 +506,7 @@ Result<std::string> S3ObjectStore::start_upload(const OpContext& ctx, std::strin
   const LocationPtr at = location();
   Call call{"POST", at->prefix + std::string(key), {{"uploads", ""}}, {}, {}, {}};
   call.headers = {{"content-type", "application/octet-stream"}};
-  add_storage_class(options, *at, &call.headers);
+  add_of_object(options, *at, &call.headers);
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   const std::optional<ptree> xml = parse_xml(answer.text);
   std::string id = xml ? text_of(*xml, "UploadId") : "";
@@ -495,9 +518,11 @@ Result<UploadedPart> S3ObjectStore::put_part(const OpContext& ctx, std::string_v
                                              std::string_view upload_id, uint32_t number,
                                              ByteView data) {
   if (number == 0) return Error(EINVAL, "parts are numbered from 1");
-  Call call{"PUT", location()->prefix + std::string(key), {}, {}, {data}, {}};
+  const LocationPtr at = location();
+  Call call{"PUT", at->prefix + std::string(key), {}, {}, {data}, {}};
   call.query = {{"partNumber", std::to_string(number)}, {"uploadId", std::string(upload_id)}};
   call.headers = {{"content-md5", md5_text(as_string_view(data))}};
+  add_customer_key(*at, &call.headers);
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   return UploadedPart{number, unquoted(answer.header("etag"))};
 }
@@ -521,6 +546,7 @@ Status S3ObjectStore::complete_upload(const OpContext& ctx, std::string_view key
             {as_bytes(body)},
             {}};
   call.headers = {{"content-type", "application/xml"}};
+  add_customer_key(*at, &call.headers);
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   // The server says 200 before it is done, and what went wrong then is in the body.
   if (std::optional<ptree> xml = parse_xml(answer.text); !xml || xml->get_child_optional("Code")) {
