@@ -284,6 +284,24 @@ TEST_CASE("s3: the server's clock and region count", "[s3]") {
   }
 }
 
+TEST_CASE("s3: every key is sent as it is signed", "[s3]") {
+  std::string line;
+  Fixture f([&](const Request& request) {
+    line = request.line();
+    return Answer{HttpServer::whole("200 OK", "", "")};
+  });
+  for (const auto& [key, sent] : {std::pair("a b", "a%20b"),
+                                  {"a+b%20", "a%2Bb%2520"},
+                                  {"\xc3\xa9\xf0\x9f\x98\x80", "%C3%A9%F0%9F%98%80"},
+                                  {"a//b/", "a//b/"},
+                                  {"./../x/..", "./../x/.."},
+                                  {"?a=b&c#d", "%3Fa%3Db%26c%23d"},
+                                  {"~-._*'()!", "~-._%2A%27%28%29%21"}}) {
+    CHECK(message(f.store->put(f.ctx, key, {as_bytes("x")})) == "");
+    CHECK(line == "PUT /bucket/p/" + std::string(sent) + " HTTP/1.1");
+  }
+}
+
 TEST_CASE("s3: a batch delete tells of each key", "[s3]") {
   std::string posted;
   Fixture f([&](const Request& request) {
