@@ -178,6 +178,19 @@ SKERRY_API int skerry_format(const char* url, const char* const* options);
  *                        counted back from when the call began
  *   notify=0|1           1 (default): clients tell each other of changes (LISTEN and NOTIFY), so
  *                        that such answers are seldom older than some tens of milliseconds
+ *   max_requests=N       to S3, in flight (default 256); fewer while it answers 503 or 429
+ *   request_limit=N      to S3, begun in a second (default 0: any)
+ *   upload_limit=SIZE, download_limit=SIZE
+ *                        bytes of objects a second, to and from S3, on the average (default 0: any)
+ *   hedge=PERCENT        of reads from S3 that may be asked for a second time once they are later
+ *                        than 95 % of the last ones of their size (default 5, 0: none)
+ *   retry_budget=N       of requests to S3 that are made again (default 500, 0: without one): each
+ *                        takes 5, after a time-out 10, and each success gives back
+ *   connect_timeout=DURATION, first_byte_timeout=DURATION, stall_timeout=DURATION
+ *                        of a request to S3: until it has a connection, is answered, and between
+ *                        two bytes (default 10s, 30s, 20s)
+ *   request_timeout=DURATION
+ *                        of a request to S3 as a whole (default: none but the call's)
  * @return 0; -ENOENT (no volume there), -EINVAL, -ENOTSUP (newer format or unknown scheme),
  * -EACCES, -EIO. */
 SKERRY_API int skerry_volume_open(const char* url, const char* const* options,

@@ -1,8 +1,9 @@
 // Result<T> and Error: how every layer inside the library reports what went wrong.
 //
 // No exception crosses a layer. An Error carries a POSIX errno (what the C ABI returns), a sentence
-// for a person, and two facts a caller needs to decide what to do next: whether trying again may
-// help, and whether the effect may have happened although no answer came.
+// for a person, and what a caller needs to decide what to do next: whether trying again may help,
+// whether the effect may have happened although no answer came, and whether the other side asked
+// for fewer requests.
 #pragma once
 
 #include <cerrno>
@@ -26,6 +27,10 @@ class [[nodiscard]] Error {
   bool retryable() const { return retryable_; }
   /// The call may have taken effect although its answer was lost.
   bool maybe_applied() const { return maybe_applied_; }
+  /// The other side has too many requests, and wants fewer of them.
+  bool throttled() const { return throttled_; }
+  /// How long the other side asked to be left alone, in seconds; 0: it did not.
+  uint32_t pause_s() const { return pause_s_; }
 
   Error&& set_retryable(bool v = true) && {
     retryable_ = v;
@@ -33,6 +38,16 @@ class [[nodiscard]] Error {
   }
   Error&& set_maybe_applied(bool v = true) && {
     maybe_applied_ = v;
+    return std::move(*this);
+  }
+
+  Error&& set_throttled(bool v = true) && {
+    throttled_ = v;
+    return std::move(*this);
+  }
+  /// At most 18 hours count.
+  Error&& set_pause_s(uint64_t seconds) && {
+    pause_s_ = static_cast<uint16_t>(seconds < UINT16_MAX ? seconds : UINT16_MAX);
     return std::move(*this);
   }
 
@@ -44,8 +59,10 @@ class [[nodiscard]] Error {
 
  private:
   int code_;
-  bool retryable_ = false;
-  bool maybe_applied_ = false;
+  bool retryable_ : 1 = false;
+  bool maybe_applied_ : 1 = false;
+  bool throttled_ : 1 = false;
+  uint16_t pause_s_ = 0;
   std::string message_;
 };
 

@@ -7,6 +7,8 @@
 
 #include "meta/stores/postgres/postgres_store.h"
 #include "meta/stores/sqlite/sqlite_store.h"
+#include "object/decorators/hedge_store.h"
+#include "object/decorators/limit_store.h"
 #include "object/decorators/retry_store.h"
 #include "object/local/local_store.h"
 #include "object/s3/s3_store.h"
@@ -60,10 +62,24 @@ Result<std::string> data_path(std::string_view url) {
   return path_of(url, "file", "file:///abs/dir or s3://bucket/prefix");
 }
 
-/// A request that fails in passing is made again.
-std::unique_ptr<ObjectStore> with_retries(std::shared_ptr<ObjectStore> store) {
-  return std::make_unique<RetryObjectStore>(std::move(store), system_random(),
-                                            RetryOptions{.max_attempts = 8});
+HttpOptions http_options(const RequestOptions& options) {
+  HttpOptions http;
+  http.max_connections = options.limits.max_requests;
+  http.connect_timeout_ns = options.connect_timeout_ns;
+  http.first_byte_timeout_ns = options.first_byte_timeout_ns;
+  http.stall_timeout_ns = options.stall_timeout_ns;
+  http.request_timeout_ns = options.request_timeout_ns;
+  return http;
+}
+
+/// A request that fails in passing is made again, a read that is late is asked for twice, and each
+/// attempt waits for its turn.
+std::unique_ptr<ObjectStore> with_retries(std::shared_ptr<ObjectStore> store,
+                                          const RequestOptions& options) {
+  auto limited = std::make_shared<LimitObjectStore>(std::move(store), options.limits);
+  return std::make_unique<RetryObjectStore>(
+      std::make_shared<HedgeObjectStore>(std::move(limited), system_clock(), options.hedge),
+      system_random(), RetryOptions{.max_attempts = 8, .budget = options.retry_budget});
 }
 
 /// Names the volume that a prefix belongs to: its UUID.
@@ -102,10 +118,11 @@ Result<std::unique_ptr<meta::Store>> create_metadata(std::string_view url, Clock
 }
 
 Result<std::unique_ptr<ObjectStore>> open_objects(std::string_view url, DataFolder folder,
-                                                  Clock& clock) {
+                                                  Clock& clock, const RequestOptions& options) {
   if (is_s3(url)) {
-    SKERRY_ASSIGN(std::unique_ptr<S3ObjectStore> store, S3ObjectStore::open(url, clock));
-    return with_retries(std::move(store));
+    SKERRY_ASSIGN(std::unique_ptr<S3ObjectStore> store,
+                  S3ObjectStore::open(url, clock, http_options(options)));
+    return with_retries(std::move(store), options);
   }
   SKERRY_ASSIGN(std::string path, data_path(url));
   if (folder == DataFolder::kMustExist) SKERRY_TRY(check_folder(path));
@@ -120,7 +137,7 @@ Status claim_objects(const OpContext& ctx, std::string_view url, const std::stri
   }
   SKERRY_ASSIGN(std::shared_ptr<S3ObjectStore> bucket, S3ObjectStore::open(url, clock));
   SKERRY_TRY(bucket->make_bucket_if_absent(ctx));
-  const std::unique_ptr<ObjectStore> objects = with_retries(bucket);
+  const std::unique_ptr<ObjectStore> objects = with_retries(bucket, {});
   Status put = objects->put(ctx, kOwnerKey, {as_bytes(uuid)}, {.if_absent = true});
   std::string owner(uuid.size(), '\0');
   if (!put.ok() && put.error().code() != EEXIST) return put;

@@ -10,6 +10,7 @@
 #include "io/op_context.h"
 #include "meta/store.h"
 #include "object/object_store.h"
+#include "object/request_options.h"
 
 namespace skerry::capi {
 
@@ -25,7 +26,7 @@ Result<std::unique_ptr<meta::Store>> create_metadata(std::string_view url, Clock
 
 enum class DataFolder { kMustExist, kMake };
 Result<std::unique_ptr<ObjectStore>> open_objects(std::string_view url, DataFolder folder,
-                                                  Clock& clock);
+                                                  Clock& clock, const RequestOptions& options = {});
 /// Makes the place of a new volume's data its own, which shows that it can be written, read and
 /// listed. In S3 the bucket is made if there is none, and an object that names the volume is put;
 /// EEXIST if another volume's is there.

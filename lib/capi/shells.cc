@@ -28,8 +28,8 @@ Result<std::unique_ptr<VolumeState>> build_volume(const skerry_volume& shell) {
   parts.credentials = shell.credentials;
   SKERRY_ASSIGN(parts.store, open_metadata(shell.url, *parts.clock, shell.options.notify));
   SKERRY_ASSIGN(parts.format, meta::read_format(ctx, *parts.store));
-  SKERRY_ASSIGN(parts.objects,
-                open_objects(parts.format.storage, DataFolder::kMustExist, *parts.clock));
+  SKERRY_ASSIGN(parts.objects, open_objects(parts.format.storage, DataFolder::kMustExist,
+                                            *parts.clock, shell.options.requests));
   auto state = std::make_unique<VolumeState>();
   SKERRY_ASSIGN(state->volume, vfs::Volume::open(ctx, std::move(parts), shell.options));
   return state;

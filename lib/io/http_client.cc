@@ -42,7 +42,7 @@ struct Transfer {
   bool began = false;              // it has a connection, and its head may have been sent
   bool answered = false;
   bool too_long = false;
-  TimeNs last_moved_ns = 0;
+  TimeNs last_moved_ns = 0, began_ns = 0;
   char message[CURL_ERROR_SIZE] = "";
 
   const CancelToken* token = nullptr;
@@ -92,7 +92,7 @@ int rewind_body(void* context, curl_off_t offset, int origin) {
 int note_beginning(void* context, char*, char*, int, int) {
   auto& transfer = *static_cast<Transfer*>(context);
   transfer.began = true;
-  transfer.last_moved_ns = system_clock().monotonic_ns();
+  transfer.last_moved_ns = transfer.began_ns = system_clock().monotonic_ns();
   return CURL_PREREQFUNC_OK;
 }
 
@@ -348,6 +348,7 @@ bool HttpClient::Loop::set_up(CURL* easy, Transfer& transfer) const {
     curl_easy_setopt(easy, CURLOPT_CAINFO, options_.ca_bundle.c_str());
   }
   if (!options_.proxy.empty()) curl_easy_setopt(easy, CURLOPT_PROXY, options_.proxy.c_str());
+  if (options_.direct) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
   if (!options_.verify_tls) {
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
@@ -401,17 +402,26 @@ void HttpClient::Loop::finish(Transfer& transfer, std::optional<Error> error) {
 
 void HttpClient::Loop::end_stalled() {
   const TimeNs now = system_clock().monotonic_ns();
-  std::vector<std::pair<CURL*, TimeNs>> late;
+  struct Late {
+    CURL* easy;
+    TimeNs limit_ns;
+    const char* what;
+  };
+  std::vector<Late> late;
   for (const auto& [easy, transfer] : active_) {
     if (!transfer->began) continue;  // it waits for a connection, which has a limit of its own
     const TimeNs limit =
         transfer->answered ? options_.stall_timeout_ns : options_.first_byte_timeout_ns;
-    if (now - transfer->last_moved_ns > limit) late.emplace_back(easy, limit);
+    if (now - transfer->last_moved_ns > limit) {
+      late.push_back({easy, limit, "nothing came for "});
+    } else if (options_.request_timeout_ns > 0 &&
+               now - transfer->began_ns > options_.request_timeout_ns) {
+      late.push_back({easy, options_.request_timeout_ns, "not done after "});
+    }
   }
-  for (const auto& [easy, limit] : late) {
+  for (const auto& [easy, limit, what] : late) {
     const HttpRequest& request = active_.at(easy)->request;
-    end(easy, Error(ETIMEDOUT, shown(request) + ": nothing came for " +
-                                   std::to_string(limit / (1000 * kMs)) + " s")
+    end(easy, Error(ETIMEDOUT, shown(request) + ": " + what + std::to_string(limit / kMs) + " ms")
                   .set_retryable()
                   .set_maybe_applied(changes(request)));
   }

@@ -26,8 +26,10 @@ struct HttpOptions {
   TimeNs connect_timeout_ns = 10'000'000'000;
   TimeNs first_byte_timeout_ns = 30'000'000'000;  // from the last byte sent
   TimeNs stall_timeout_ns = 20'000'000'000;       // without a byte in either direction
+  TimeNs request_timeout_ns = 0;                  // of the whole, once begun; 0: none
   std::string ca_bundle;                          // empty: the system's
   std::string proxy;                              // empty: as the environment says
+  bool direct = false;                            // no proxy, whatever the environment says
   std::string user_agent;
   bool verify_tls = true;
 };

@@ -55,6 +55,8 @@ struct OpContext {
   Clock* clock = nullptr;               // never null inside the library
   TimeNs deadline_ns = INT64_MAX;       // on clock->monotonic_ns()
   const CancelToken* cancel = nullptr;  // may be null; outlives the call
+  // May be null. Set, and `cancel` signalled after it: the answer came from elsewhere.
+  const std::atomic<bool>* superseded = nullptr;
   uint64_t session = 0;  // what is changed belongs to this session of the client; 0: the current
 
   // How old cached metadata may be that an answer rests on, where the store cannot tell that it is
@@ -66,6 +68,8 @@ struct OpContext {
   /// ETIMEDOUT past the deadline, ECANCELED once cancelled, else success.
   Status check() const {
     if (cancel != nullptr && cancel->cancelled()) return Error(ECANCELED, "operation cancelled");
+    if (superseded != nullptr && superseded->load(std::memory_order_acquire))
+      return Error(ECANCELED, "answered elsewhere");
     if (deadline_ns != INT64_MAX && clock->monotonic_ns() >= deadline_ns)
       return Error(ETIMEDOUT, "deadline exceeded");
     return {};

@@ -204,21 +204,33 @@ Result<VolumeOptions> parse_volume_options(const char* const* options) {
   VolumeOptions out;
   constexpr uint64_t kMostMemory = uint64_t{1} << 46;
   SKERRY_TRY(parse(
-      options, {
-                   {"cache_size", size_between(0, kMostMemory, &out.cache_bytes)},
-                   {"write_buffer", size_between(1u << 20, kMostMemory, &out.write_buffer_bytes)},
-                   {"readahead", size_between(0, uint64_t{1} << 30, &out.readahead_bytes)},
-                   {"io_threads", size_between(1, 256, &out.io_threads)},
-                   {"timeout", duration(&out.timeout_ns)},
-                   {"read_only", flag(&out.read_only)},
-                   {"durable", flag(&out.durable)},
-                   {"background", flag(&out.background)},
-                   {"atime", access_times(&out.atime)},
-                   {"consistency", consistency(&out.consistency)},
-                   {"lease", lease(&out.lease_ns)},
-                   {"notify", flag(&out.notify)},
-                   {"metadata_cache", size_between(0, uint64_t{1} << 28, &out.metadata_cache)},
-               }));
+      options,
+      {
+          {"cache_size", size_between(0, kMostMemory, &out.cache_bytes)},
+          {"write_buffer", size_between(1u << 20, kMostMemory, &out.write_buffer_bytes)},
+          {"readahead", size_between(0, uint64_t{1} << 30, &out.readahead_bytes)},
+          {"io_threads", size_between(1, 256, &out.io_threads)},
+          {"timeout", duration(&out.timeout_ns)},
+          {"read_only", flag(&out.read_only)},
+          {"durable", flag(&out.durable)},
+          {"background", flag(&out.background)},
+          {"atime", access_times(&out.atime)},
+          {"consistency", consistency(&out.consistency)},
+          {"lease", lease(&out.lease_ns)},
+          {"notify", flag(&out.notify)},
+          {"metadata_cache", size_between(0, uint64_t{1} << 28, &out.metadata_cache)},
+          {"max_requests", size_between(1, 65536, &out.requests.limits.max_requests)},
+          {"request_limit", size_between(0, 1u << 30, &out.requests.limits.request_limit)},
+          {"upload_limit", size_between(0, kMostMemory, &out.requests.limits.upload_limit_bytes)},
+          {"download_limit",
+           size_between(0, kMostMemory, &out.requests.limits.download_limit_bytes)},
+          {"hedge", size_between(0, 100, &out.requests.hedge.percent)},
+          {"retry_budget", size_between(0, 1u << 20, &out.requests.retry_budget)},
+          {"connect_timeout", duration(&out.requests.connect_timeout_ns)},
+          {"first_byte_timeout", duration(&out.requests.first_byte_timeout_ns)},
+          {"stall_timeout", duration(&out.requests.stall_timeout_ns)},
+          {"request_timeout", duration(&out.requests.request_timeout_ns)},
+      }));
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "meta/freshness.h"
 #include "meta/ops.h"
+#include "object/request_options.h"
 
 namespace skerry::vfs {
 
@@ -34,6 +35,7 @@ struct VolumeOptions {
   meta::Consistency consistency = meta::Consistency::kCloseToOpen;
   TimeNs lease_ns = 1'000'000'000;
   bool notify = true;
+  RequestOptions requests;
 };
 
 /// `options`: NULL-terminated, may be null. EINVAL with a sentence that names the option, and the

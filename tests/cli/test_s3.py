@@ -19,6 +19,7 @@ def server(tmp_path_factory):
 def endpoint(server, monkeypatch):
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(server / "credentials"))
     return (server / "endpoint").read_text().strip()
 

@@ -179,6 +179,30 @@ TEST_CASE("retry store: a get in steps goes on where it failed", "[object]") {
   CHECK(s.script.ops.size() == 6);
 }
 
+TEST_CASE("retry store: a spent budget ends retries, successes fill it", "[object]") {
+  Stack s;
+  RetryObjectStore store(s.faulty, s.random, {.max_attempts = 3, .budget = 12});
+  s.script.decisions = {kBefore, kBefore, kBefore, kBefore};
+  CHECK_FALSE(s.put(store, "data").ok());  // 10 of 12
+  CHECK(s.script.ops.size() == 3);
+  CHECK_FALSE(s.put(store, "data").ok());
+  CHECK(s.script.ops.size() == 4);
+  for (int i = 0; i < 3; i++) CHECK(s.put(store, "data").ok());  // 5
+  const size_t before = s.script.ops.size();
+  s.script.decisions.resize(before);
+  s.script.decisions.push_back(kBefore);
+  CHECK(s.put(store, "data").ok());
+  CHECK(s.script.ops.size() == before + 2);
+  // What a repetition that succeeded cost is there again; a time-out costs twice that.
+  s.script.decisions.resize(before + 2);
+  s.script.decisions.push_back({Decision::kFailBefore, ETIMEDOUT, true});
+  CHECK_FALSE(s.put(store, "data").ok());
+  CHECK(s.script.ops.size() == before + 3);
+  s.script.decisions.resize(before + 3);
+  s.script.decisions.push_back(kBefore);
+  CHECK(s.put(store, "data").ok());
+}
+
 TEST_CASE("retry store: attempts are bounded, and the error says what may have happened",
           "[object]") {
   Stack s;

@@ -9,6 +9,8 @@
 #include <thread>
 
 #include "object/decorators/retry_store.h"
+#include "object/s3/credentials.h"
+#include "support/fake_clock.h"
 #include "support/http_server.h"
 
 namespace skerry {
@@ -143,6 +145,40 @@ TEST_CASE("s3: what passes is tried again", "[s3]") {
   CHECK(f.server.connections() == 1);
 }
 
+TEST_CASE("s3: a server that asks for a pause gets it", "[s3]") {
+  std::string when;
+  std::atomic<int> asked{0};
+  Fixture f([&](const Request&) {
+    if (++asked % 2 == 0) return Answer{HttpServer::whole("200 OK", "", "")};
+    return Answer{HttpServer::whole("429 x", when, "")};
+  });
+  FakeClock clock;
+  FakeRandom random;
+  f.ctx.clock = &clock;
+  f.ctx.deadline_ns = INT64_MAX;
+  RetryObjectStore patient(f.store, random, {8, kMs, kMs});
+  for (const auto& [header, pause_ms] :
+       {std::pair("Retry-After: 7\r\n", 7'000),
+        {"", 0},
+        {"Retry-After: soon\r\n", 0},
+        {"Date: Fri, 24 May 2013 00:00:30 GMT\r\nRetry-After: Fri, 24 May 2013 00:00:41 GMT\r\n",
+         11'000},
+        {"Retry-After: 99999999999999999999\r\n", 0},
+        {"Retry-After: 3600\r\n", 60'000}}) {
+    when = header;
+    const TimeNs before = clock.monotonic_ns();
+    CHECK(message(patient.put(f.ctx, "k", {as_bytes("x")})) == "");
+    const TimeNs waited = clock.monotonic_ns() - before;
+    CHECK(waited >= pause_ms * kMs);
+    CHECK(waited <= (pause_ms + 1) * kMs);
+  }
+  when = "Retry-After: 7\r\n";
+  f.ctx.deadline_ns = clock.monotonic_ns() + 6000 * kMs;
+  const Status busy = patient.put(f.ctx, "k", {as_bytes("x")});
+  CHECK(busy.error().throttled());
+  CHECK(busy.error().pause_s() == 7);
+}
+
 TEST_CASE("s3: a put whose answer is lost", "[s3]") {
   std::atomic<int> asked{0};
   Fixture f([&](const Request& request) {
@@ -194,6 +230,17 @@ TEST_CASE("s3: a server that is silent", "[s3]") {
   CHECK(message(f.get(&out)) == "");
 }
 
+TEST_CASE("s3: a request has a limit for the whole of it", "[s3]") {
+  HttpOptions http;
+  http.request_timeout_ns = 300 * kMs;
+  Fixture f([&](const Request&) { return Answer{"", false, 60'000}; }, http);
+  const Status late = f.store->put(f.ctx, "k", {as_bytes("x")});
+  CHECK(code(late) == ETIMEDOUT);
+  CHECK(late.error().retryable());
+  CHECK(late.error().maybe_applied());
+  CHECK(message(late).find("not done after 300 ms") != std::string::npos);
+}
+
 TEST_CASE("s3: nobody listens", "[s3]") {
   std::string url;
   {
@@ -234,6 +281,24 @@ TEST_CASE("s3: the server's clock and region count", "[s3]") {
     CHECK(scopes[0].find("/us-east-1/s3/") != std::string::npos);
     CHECK(scopes[1].find("/eu-west-1/s3/") != std::string::npos);
     CHECK(scopes[2].find("/eu-west-1/s3/") != std::string::npos);
+  }
+}
+
+TEST_CASE("s3: every key is sent as it is signed", "[s3]") {
+  std::string line;
+  Fixture f([&](const Request& request) {
+    line = request.line();
+    return Answer{HttpServer::whole("200 OK", "", "")};
+  });
+  for (const auto& [key, sent] : {std::pair("a b", "a%20b"),
+                                  {"a+b%20", "a%2Bb%2520"},
+                                  {"\xc3\xa9\xf0\x9f\x98\x80", "%C3%A9%F0%9F%98%80"},
+                                  {"a//b/", "a//b/"},
+                                  {"./../x/..", "./../x/.."},
+                                  {"?a=b&c#d", "%3Fa%3Db%26c%23d"},
+                                  {"~-._*'()!", "~-._%2A%27%28%29%21"}}) {
+    CHECK(message(f.store->put(f.ctx, key, {as_bytes("x")})) == "");
+    CHECK(line == "PUT /bucket/p/" + std::string(sent) + " HTTP/1.1");
   }
 }
 
@@ -335,6 +400,79 @@ TEST_CASE("s3: a child process does not use its parent's connections", "[s3]") {
 }
 #endif
 
+TEST_CASE("s3: what a storage URL says of requests and objects", "[s3]") {
+  std::vector<Request> asked;
+  auto respond = [&](const Request& request) {
+    asked.push_back(request);
+    if (request.line().starts_with("GET")) return Answer{part("0123456789", "0-9/10")};
+    if (request.line().starts_with("POST")) {
+      return Answer{HttpServer::whole("200 OK", "", "<R><UploadId>u</UploadId></R>")};
+    }
+    return Answer{HttpServer::whole("200 OK", "", "")};
+  };
+  const std::string sse = "x-amz-server-side-encryption";
+  auto all = [](Fixture& f) {
+    std::string out(10, '.');
+    CHECK(message(f.store->put(f.ctx, "k", {as_bytes("x")})) == "");
+    CHECK(message(f.store->start_upload(f.ctx, "k")) == "");
+    CHECK(message(f.store->put_part(f.ctx, "k", "u", 1, as_bytes("x"))) == "");
+    CHECK(message(f.store->complete_upload(f.ctx, "k", "u", {{1, "e"}})) == "");
+    CHECK(message(f.store->head(f.ctx, "k")) == "");
+    CHECK(message(f.get(&out)) == "");
+  };
+  SECTION("by the server's keys") {
+    Fixture f(respond, {},
+              "&sse=kms&kms_key=arn%3Ak&tags=a%3D1%26b%3D2&requester_pays=1&user_agent=me");
+    all(f);
+    REQUIRE(asked.size() == 6);
+    for (size_t i = 0; i < 6; ++i) {
+      CHECK(asked[i].header(sse) == (i < 2 ? "aws:kms" : ""));
+      CHECK(asked[i].header(sse + "-aws-kms-key-id") == (i < 2 ? "arn:k" : ""));
+      CHECK(asked[i].header("x-amz-tagging") == (i < 2 ? "a=1&b=2" : ""));
+      CHECK(asked[i].header("x-amz-request-payer") == "requester");
+      CHECK(asked[i].header("authorization").find("x-amz-request-payer") != std::string::npos);
+      CHECK(asked[i].header("user-agent") == "skerry/0.1.0 me");
+    }
+  }
+  SECTION("by a customer's key") {
+    std::string path = "/tmp/skerry-sse-XXXXXX";
+    const int file = mkstemp(path.data());
+    const std::string key = "0123456789abcdef0123456789ABCDEF";
+    HttpServer server(respond);
+    auto location = s3::parse_location(
+        "s3://bucket?sse=customer&sse_key_file=" + path + "&endpoint=" + server.url(),
+        [](const char*) -> const char* { return nullptr; });
+    REQUIRE(message(location) == "");
+    CHECK(code(s3::read_sse_key(&*location)) == EINVAL);  // empty
+    REQUIRE(write(file, (key + "\n").data(), 33) == 33);
+    CHECK(code(s3::read_sse_key(&*location)) == EINVAL);
+    CHECK(message(s3::read_sse_key(&*location)).find("0123") == std::string::npos);
+    REQUIRE(ftruncate(file, 32) == 0);
+    REQUIRE(message(s3::read_sse_key(&*location)) == "");
+    CHECK(location->sse_key == key);
+    const std::string text = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlBQkNERUY=";
+    REQUIRE(pwrite(file, (text + "\n").data(), 45, 0) == 45);
+    location->sse_key.clear();
+    REQUIRE(message(s3::read_sse_key(&*location)) == "");
+    CHECK(location->sse_key == key);
+    close(file);
+    unlink(path.c_str());
+    CHECK(code(s3::read_sse_key(&*location)) == EACCES);
+    Fixture f([](const Request&) { return Answer{}; });
+    f.store = std::make_shared<S3ObjectStore>(*location, s3::Credentials{"key", "secret", ""},
+                                              system_clock());
+    all(f);
+    REQUIRE(asked.size() == 6);
+    for (const Request& request : asked) {
+      CHECK(request.header(sse + "-customer-algorithm") == "AES256");
+      CHECK(request.header(sse + "-customer-key") == text);
+      CHECK(request.header(sse + "-customer-key-md5").size() == 24);
+      CHECK(request.header(sse).empty());
+    }
+    CHECK(f.store->describe().find(path) == std::string::npos);
+  }
+}
+
 TEST_CASE("s3: storage URLs and the environment", "[s3]") {
   std::map<std::string, std::string> variables;
   auto variable = [&](const char* name) -> const char* {
@@ -350,6 +488,10 @@ TEST_CASE("s3: storage URLs and the environment", "[s3]") {
   CHECK(parse("s3://my.data")->origin() == "https://s3.us-east-1.amazonaws.com");
   CHECK(parse("s3://my.data")->path("k") == "/my.data/k");
   CHECK(parse("s3://data?region=cn-north-1")->host() == "data.s3.cn-north-1.amazonaws.com.cn");
+  CHECK(parse("s3://data?fips=1")->host() == "data.s3-fips.us-east-1.amazonaws.com");
+  CHECK(parse("s3://data?dual_stack=1")->host() == "data.s3.dualstack.us-east-1.amazonaws.com");
+  CHECK(parse("s3://data?fips=1&dual_stack=1")->host() ==
+        "data.s3-fips.dualstack.us-east-1.amazonaws.com");
   variables = {{"AWS_ENDPOINT_URL", "http://host:9000/"}, {"AWS_DEFAULT_REGION", "there"}};
   CHECK(parse("s3://data")->origin() == "http://host:9000");
   CHECK(parse("s3://data")->path("") == "/data");
@@ -360,10 +502,28 @@ TEST_CASE("s3: storage URLs and the environment", "[s3]") {
   CHECK(parse("s3://data?style=virtual")->origin() == "https://data.other");
   CHECK(parse("s3://data")->region == "here");
   CHECK(parse("s3://data?region=mine&endpoint=http%3A//x")->describe() == "s3://data at http://x");
-  for (const char* wrong :
-       {"s3://", "s3:///k", "s3://a", "file:///x", "s3://data?endpoint=host", "s3://data?x=1",
-        "s3://data?region", "s3://data?style=odd", "s3://data/%zz", "s3://data?payload=1",
-        "s3://data?endpoint=http://u:p@host", "s3://key:secret@data"}) {
+  for (const char* wrong : {"s3://",
+                            "s3:///k",
+                            "s3://a",
+                            "file:///x",
+                            "s3://data?endpoint=host",
+                            "s3://data?x=1",
+                            "s3://data?region",
+                            "s3://data?style=odd",
+                            "s3://data/%zz",
+                            "s3://data?payload=1",
+                            "s3://data?endpoint=http://u:p@host",
+                            "s3://key:secret@data",
+                            "s3://data?sse=x",
+                            "s3://data?sse=customer",
+                            "s3://data?sse_key_file=/x",
+                            "s3://data?kms_key=k&sse=s3",
+                            "s3://data?sse=customer&sse_key_file=/x&endpoint=http://host",
+                            "s3://data?fips=2",
+                            "s3://data?fips=1&endpoint=https://host",
+                            "s3://data?proxy=http://u:secret@host",
+                            "s3://data?tags=a%0D%0Ab",
+                            "s3://data?requester_pays=yes"}) {
     INFO(wrong);
     CHECK(code(parse(wrong)) == EINVAL);
     CHECK(message(parse(wrong)).find("secret") == std::string::npos);

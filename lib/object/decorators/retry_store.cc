@@ -7,6 +7,7 @@ namespace skerry {
 namespace {
 
 constexpr size_t kCompareBytes = 1 << 20;
+constexpr TimeNs kSecondNs = 1'000'000'000;
 constexpr TimeNs kCancelCheckNs = 50'000'000;  // how late a cancelled wait may be noticed
 
 /// Of one key of a batch, of which no more is known.
@@ -17,18 +18,26 @@ bool worth_retrying(int code) { return code == EIO || code == ETIMEDOUT; }
 /// Counts the attempts of one call, and waits between them.
 class RetryObjectStore::Attempts {
  public:
-  Attempts(const RetryObjectStore& store, const OpContext& ctx) : store_(store), ctx_(ctx) {}
+  Attempts(RetryObjectStore& store, const OpContext& ctx) : store_(store), ctx_(ctx) {}
 
-  /// True after a pause; false where there is no attempt or no time left.
-  bool another() {
+  /// True after a pause; false where there is no attempt, no time or no budget left.
+  bool another(const Error& error) {
     const RetryOptions& options = store_.options_;
     if (++made_ >= options.max_attempts || !ctx_.check().ok()) return false;
     TimeNs bound = options.base_delay_ns;
     for (uint32_t i = 1; i < made_ && bound < options.max_delay_ns; i++) bound *= 2;
     bound = std::clamp<TimeNs>(bound, 1, std::max<TimeNs>(options.max_delay_ns, 1));
     auto delay = static_cast<TimeNs>(store_.random_.next() % static_cast<uint64_t>(bound));
+    if (error.pause_s() > 0) {
+      // The jitter on top keeps those apart who were told the same.
+      delay += std::min<TimeNs>(error.pause_s() * kSecondNs, options.max_pause_ns);
+    }
     if (ctx_.deadline_ns != INT64_MAX && delay >= ctx_.deadline_ns - ctx_.clock->monotonic_ns())
       return false;
+    const uint32_t cost =
+        error.code() == ETIMEDOUT ? RetryBudget::kTimeoutCost : RetryBudget::kRetryCost;
+    if (!store_.budget_.pay(cost)) return false;
+    paid_ = cost;
     while (delay > 0) {
       TimeNs step = ctx_.cancel == nullptr ? delay : std::min(delay, kCancelCheckNs);
       ctx_.clock->sleep_ns(step);
@@ -37,11 +46,13 @@ class RetryObjectStore::Attempts {
     }
     return true;
   }
+  void succeeded() { store_.budget_.succeeded(paid_); }
 
  private:
-  const RetryObjectStore& store_;
+  RetryObjectStore& store_;
   const OpContext& ctx_;
   uint32_t made_ = 0;
+  uint32_t paid_ = 0;
 };
 
 /// For calls that may be repeated whatever became of the one before.
@@ -52,9 +63,12 @@ auto RetryObjectStore::run(const OpContext& ctx, Call call) -> decltype(call()) 
   bool maybe_applied = false;
   while (true) {
     auto result = call();
-    if (result.ok()) return result;
+    if (result.ok()) {
+      attempts.succeeded();
+      return result;
+    }
     maybe_applied |= result.error().maybe_applied();
-    if (!result.error().retryable() || !attempts.another())
+    if (!result.error().retryable() || !attempts.another(result.error()))
       return std::move(result).error().set_maybe_applied(maybe_applied);
   }
 }
@@ -73,7 +87,10 @@ Status RetryObjectStore::put_if_absent(const OpContext& ctx, std::string_view ke
   bool maybe_applied = false;
   while (true) {
     Status status = base_->put(ctx, key, pieces, options);
-    if (status.ok()) return status;
+    if (status.ok()) {
+      attempts.succeeded();
+      return status;
+    }
     maybe_applied |= status.error().maybe_applied();
     bool exists = status.error().code() == EEXIST;
     if (maybe_applied && (exists || status.error().retryable())) {
@@ -85,7 +102,7 @@ Status RetryObjectStore::put_if_absent(const OpContext& ctx, std::string_view ke
     } else if (exists) {
       return status;
     }
-    if (!status.error().retryable() || !attempts.another())
+    if (!status.error().retryable() || !attempts.another(status.error()))
       return std::move(status).error().set_maybe_applied(maybe_applied);
   }
 }
@@ -157,7 +174,7 @@ Result<std::vector<DeleteOutcome>> RetryObjectStore::remove_batch(
       failed.push_back(i);
       again.push_back(outcomes[i].key);
     }
-    if (failed.empty() || !attempts.another()) return outcomes;
+    if (failed.empty() || !attempts.another(Error(EIO))) return outcomes;
     auto retried = base_->remove_batch(ctx, again);
     if (!retried.ok() || retried->size() != failed.size()) continue;
     for (size_t i = 0; i < failed.size(); i++) outcomes[failed[i]].error = (*retried)[i].error;

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "object/decorators/retry_budget.h"
 #include "object/object_store.h"
 
 namespace skerry {
@@ -14,11 +15,14 @@ struct RetryOptions {
   uint32_t max_attempts = 3;  // the first one included; at least 1
   TimeNs base_delay_ns = 50'000'000;
   TimeNs max_delay_ns = 2'000'000'000;
+  TimeNs max_pause_ns = 60'000'000'000;  // of those that the other side asks for
+  uint32_t budget = 0;                   // see RetryBudget; 0: none is kept
 };
 
 /// Retries what is retryable(), waiting a random time below an exponentially growing bound ("full
 /// jitter": Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog) on the context's
-/// clock, and never past the context's deadline.
+/// clock, and never past the context's deadline. Who asks to be left alone for longer is. When the
+/// budget is spent, the first failure of a call is its last.
 ///
 /// A conditional put whose answer was lost is not just sent again, since the second would lose
 /// against the first: the object is read back, and counts as ours if it holds what we put.
@@ -27,7 +31,7 @@ class RetryObjectStore final : public ObjectStore {
  public:
   /// `base` may be shared with other clients of one bucket; `random` outlives the store.
   RetryObjectStore(std::shared_ptr<ObjectStore> base, Random& random, RetryOptions options = {})
-      : base_(std::move(base)), random_(random), options_(options) {}
+      : base_(std::move(base)), random_(random), options_(options), budget_(options.budget) {}
 
   std::string describe() const override { return base_->describe(); }
   ObjectCapabilities capabilities() const override { return base_->capabilities(); }
@@ -67,6 +71,7 @@ class RetryObjectStore final : public ObjectStore {
   const std::shared_ptr<ObjectStore> base_;
   Random& random_;
   const RetryOptions options_;
+  RetryBudget budget_;
 };
 
 }  // namespace skerry

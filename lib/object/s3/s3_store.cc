@@ -3,19 +3,24 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
-#include <boost/property_tree/ptree.hpp>
-#include <boost/property_tree/xml_parser.hpp>
+#include <charconv>
 #include <cstdlib>
-#include <ctime>
-#include <sstream>
 
 #include "base/crc32c.h"
 #include "base/percent.h"
+#include "object/s3/credentials.h"
+#include "object/s3/times.h"
+#include "object/s3/xml.h"
 
 namespace skerry {
 
 using boost::property_tree::ptree;
+using s3::append_xml;
+using s3::http_time;
 using s3::Location;
+using s3::parse_xml;
+using s3::text_of;
+using s3::xml_time;
 
 namespace {
 
@@ -24,6 +29,7 @@ constexpr uint64_t kMaxPut = uint64_t{5} << 30, kMinPart = 5u << 20;
 constexpr TimeNs kSecond = 1'000'000'000;
 constexpr int kBucketAttempts = 5;
 constexpr TimeNs kBucketPauseNs = kSecond / 10;
+constexpr TimeNs kFirstKeysNs = 60 * kSecond;  // how long they may take
 
 std::string base64(ByteView bytes) {
   std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
@@ -50,56 +56,6 @@ std::string md5_text(std::string_view text) {
   return base64({digest, length});
 }
 
-/// False for what XML 1.0 cannot say at all.
-bool append_xml(std::string_view text, std::string* out) {
-  for (char c : text) {
-    switch (c) {
-      case '&':
-        *out += "&amp;";
-        break;
-      case '<':
-        *out += "&lt;";
-        break;
-      case '>':
-        *out += "&gt;";
-        break;
-      case '"':
-        *out += "&quot;";
-        break;
-      case '\t':
-        *out += "&#9;";
-        break;
-      case '\n':
-        *out += "&#10;";
-        break;
-      case '\r':
-        *out += "&#13;";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) return false;
-        *out += c;
-    }
-  }
-  return true;
-}
-
-/// The root element of an answer; null if it is no XML.
-std::optional<ptree> parse_xml(const std::string& text) {
-  try {
-    std::istringstream stream(text);
-    ptree tree;
-    read_xml(stream, tree);
-    if (tree.empty()) return std::nullopt;
-    return std::move(tree.front().second);
-  } catch (const boost::property_tree::ptree_error&) {
-    return std::nullopt;
-  }
-}
-
-std::string text_of(const ptree& tree, const char* name) {
-  return tree.get<std::string>(name, std::string());
-}
-
 /// What encoding-type=url made of a key.
 std::string url_decoded(std::string text) {
   std::replace(text.begin(), text.end(), '+', ' ');
@@ -108,46 +64,27 @@ std::string url_decoded(std::string text) {
   return out;
 }
 
-void add_storage_class(const PutOptions& options, const Location& at, HttpHeaders* headers) {
+/// Every request for an object that a customer's key encrypts needs the key.
+void add_customer_key(const Location& at, HttpHeaders* headers) {
+  if (at.sse_key.empty()) return;
+  const std::string name = "x-amz-server-side-encryption-customer-";
+  headers->emplace_back(name + "algorithm", "AES256");
+  headers->emplace_back(name + "key", base64(as_bytes(at.sse_key)));
+  headers->emplace_back(name + "key-md5", md5_text(at.sse_key));
+}
+
+/// What is said once of an object, when it is made.
+void add_of_object(const PutOptions& options, const Location& at, HttpHeaders* headers) {
+  add_customer_key(at, headers);
+  const std::string name = "x-amz-server-side-encryption";
+  if (at.sse == "s3") headers->emplace_back(name, "AES256");
+  if (at.sse == "kms") headers->emplace_back(name, "aws:kms");
+  if (!at.kms_key.empty()) headers->emplace_back(name + "-aws-kms-key-id", at.kms_key);
+  if (!at.tags.empty()) headers->emplace_back("x-amz-tagging", at.tags);
   const std::string& wanted =
       options.storage_class.empty() ? at.storage_class : options.storage_class;
   if (!wanted.empty()) headers->emplace_back("x-amz-storage-class", wanted);
 }
-
-TimeNs to_time(const char* format, std::string_view text, const char* month) {
-  static constexpr const char* kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                            "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-  tm parts{};
-  char name[4] = "";
-  const std::string owned(text);
-  if (month == nullptr) {
-    if (sscanf(owned.c_str(), format, &parts.tm_year, &parts.tm_mon, &parts.tm_mday, &parts.tm_hour,
-               &parts.tm_min, &parts.tm_sec) != 6) {
-      return 0;
-    }
-    parts.tm_mon -= 1;
-  } else {
-    if (sscanf(owned.c_str(), format, &parts.tm_mday, name, &parts.tm_year, &parts.tm_hour,
-               &parts.tm_min, &parts.tm_sec) != 6) {
-      return 0;
-    }
-    for (int i = 0; i < 12; ++i) {
-      if (std::string_view(kMonths[i]) == name) parts.tm_mon = i;
-    }
-  }
-  parts.tm_year -= 1900;
-  return static_cast<TimeNs>(timegm(&parts)) * kSecond;
-}
-
-/// RFC 9110: "Fri, 24 May 2013 00:00:00 GMT"; the locale has no say. 0 if it is malformed.
-TimeNs http_time(std::string_view text) {
-  const size_t comma = text.find(',');
-  if (comma == text.npos) return 0;
-  return to_time("%d %3s %d %d:%d:%d", text.substr(comma + 1), "");
-}
-
-/// RFC 3339: "2013-05-24T00:00:00.000Z".
-TimeNs xml_time(std::string_view text) { return to_time("%d-%d-%dT%d:%d:%d", text, nullptr); }
 
 std::string unquoted(std::string_view etag) {
   if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') {
@@ -195,6 +132,21 @@ bool may_pass(int status, const std::string& code) {
          code == "XAmzContentSHA256Mismatch";
 }
 
+bool is_throttled(int status, const std::string& code) {
+  return status == 503 || status == 429 || code == "SlowDown" || code.starts_with("Throttling") ||
+         code == "RequestLimitExceeded";
+}
+
+/// RFC 9110, Retry-After: seconds, or a time of the server's clock. 0 where nothing is said.
+uint64_t pause_s_of(const HttpAnswer& answer) {
+  const std::string_view text = answer.header("retry-after");
+  uint64_t seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error == std::errc() && end == text.data() + text.size()) return seconds;
+  const TimeNs then = http_time(text), now = http_time(answer.header("date"));
+  return then > now && now > 0 ? static_cast<uint64_t>((then - now) / kSecond) : 0;
+}
+
 }  // namespace
 
 struct S3ObjectStore::Call {
@@ -209,8 +161,9 @@ struct S3ObjectStore::Call {
 /// What an answer that refuses says: the element Error, where there is one.
 struct S3ObjectStore::Problem {
   std::string code, message, region, request_id;
+  uint64_t pause_s;
 
-  explicit Problem(const HttpAnswer& answer) {
+  explicit Problem(const HttpAnswer& answer) : pause_s(pause_s_of(answer)) {
     if (std::optional<ptree> xml = parse_xml(answer.text)) {
       code = text_of(*xml, "Code");
       message = text_of(*xml, "Message");
@@ -232,24 +185,46 @@ struct S3ObjectStore::Problem {
     const std::string_view method = call.method;
     return Error(errno_of(status, code), text)
         .set_retryable(passes)
+        .set_throttled(is_throttled(status, code))
+        .set_pause_s(pause_s)
         .set_maybe_applied(passes && method != "GET" && method != "HEAD");
   }
 };
 
-Result<std::unique_ptr<S3ObjectStore>> S3ObjectStore::open(std::string_view url, Clock& clock) {
+Result<std::unique_ptr<S3ObjectStore>> S3ObjectStore::open(std::string_view url, Clock& clock,
+                                                           HttpOptions http) {
   const auto variable = [](const char* name) -> const char* { return std::getenv(name); };
   SKERRY_ASSIGN(Location location, s3::parse_location(url, variable));
-  SKERRY_ASSIGN(s3::Credentials credentials, s3::find_credentials(location, variable));
-  return std::make_unique<S3ObjectStore>(std::move(location), std::move(credentials), clock);
+  SKERRY_TRY(s3::read_sse_key(&location));
+  SKERRY_ASSIGN(std::shared_ptr<s3::CredentialsProvider> credentials,
+                s3::make_credentials(location, variable, clock));
+  OpContext ctx;
+  ctx.clock = &clock;
+  ctx.deadline_ns = clock.monotonic_ns() + kFirstKeysNs;
+  if (Result<s3::Credentials> first = credentials->get(ctx); !first.ok()) {
+    Result<s3::Credentials> plain = s3::find_credentials(location, variable);
+    const std::string advice = plain.ok() ? "" : plain.error().message();
+    return std::move(first).error().with_context(advice.empty() ? location.describe() : advice);
+  }
+  return std::make_unique<S3ObjectStore>(std::move(location), std::move(credentials), clock,
+                                         std::move(http));
 }
 
 S3ObjectStore::S3ObjectStore(Location location, s3::Credentials credentials, Clock& clock,
+                             HttpOptions http)
+    : S3ObjectStore(std::move(location), s3::fixed_credentials(std::move(credentials)), clock,
+                    std::move(http)) {}
+
+S3ObjectStore::S3ObjectStore(Location location,
+                             std::shared_ptr<s3::CredentialsProvider> credentials, Clock& clock,
                              HttpOptions http)
     : credentials_(std::move(credentials)),
       clock_(clock),
       http_([&] {
         if (http.ca_bundle.empty()) http.ca_bundle = location.ca_bundle;
+        if (http.proxy.empty()) http.proxy = location.proxy;
         if (http.user_agent.empty()) http.user_agent = "skerry/0.1.0";
+        if (!location.user_agent.empty()) http.user_agent += " " + location.user_agent;
         return std::move(http);
       }()),
       location_(std::make_shared<const Location>(std::move(location))) {}
@@ -282,16 +257,32 @@ bool S3ObjectStore::learn(const HttpAnswer& answer, const Problem& problem, cons
   if (!elsewhere || problem.region.empty() || problem.region == used.region) return false;
   Location right = used;
   right.region = problem.region;
-  const std::string old_name = "//s3." + used.region + ".amazonaws.com";
+  const std::string old_name = "." + used.region + ".amazonaws.com";
   if (const size_t at = right.endpoint.find(old_name); at != std::string::npos) {
-    right.endpoint.replace(at, old_name.size(), "//s3." + right.region + ".amazonaws.com");
+    right.endpoint.replace(at, old_name.size(), "." + right.region + ".amazonaws.com");
   }
   location_ = std::make_shared<const Location>(std::move(right));
   return true;
 }
 
+/// True if the keys had expired and others can be had.
+bool S3ObjectStore::renew(const OpContext& ctx, const Call& call, const HttpAnswer& answer,
+                          const Problem& problem, const s3::Credentials& used) {
+  // The answer to a HEAD has no body, and so no code.
+  const bool silent = std::string_view(call.method) == "HEAD" && answer.status == 400;
+  const bool expired = problem.code == "ExpiredToken" || problem.code == "ExpiredTokenException" ||
+                       problem.code == "TokenRefreshRequired" ||
+                       (silent && !used.session_token.empty());
+  if (!expired) return false;
+  credentials_->refuse(used);
+  const Result<s3::Credentials> other = credentials_->get(ctx);
+  return other.ok() &&
+         (other->access_key != used.access_key || other->session_token != used.session_token);
+}
+
 Result<HttpAnswer> S3ObjectStore::send_once(const OpContext& ctx, const Call& call,
-                                            const Location& location) {
+                                            const Location& location,
+                                            const s3::Credentials& credentials) {
   s3::SignedRequest signing;
   const std::string path = location.path(call.key);
   signing.method = call.method;
@@ -299,6 +290,7 @@ Result<HttpAnswer> S3ObjectStore::send_once(const OpContext& ctx, const Call& ca
   signing.query = call.query;
   signing.headers = call.headers;
   signing.headers.emplace_back("host", location.host());
+  if (location.requester_pays) signing.headers.emplace_back("x-amz-request-payer", "requester");
   TimeNs now = clock_.now_ns();
   {
     std::lock_guard lock(mutex_);
@@ -307,7 +299,7 @@ Result<HttpAnswer> S3ObjectStore::send_once(const OpContext& ctx, const Call& ca
   s3::sign(
       signing,
       location.sign_payload ? s3::hex(s3::sha256(call.body)) : std::string(s3::kUnsignedPayload),
-      credentials_, {location.region, "s3", now});
+      credentials, {location.region, "s3", now});
   HttpRequest request;
   request.method = call.method;
   request.url = location.origin() + s3::uri_encode(path, true);
@@ -321,10 +313,12 @@ Result<HttpAnswer> S3ObjectStore::send_once(const OpContext& ctx, const Call& ca
 Result<HttpAnswer> S3ObjectStore::send(const OpContext& ctx, const Call& call) {
   for (int attempt = 0;; ++attempt) {
     const LocationPtr at = location();
-    SKERRY_ASSIGN(HttpAnswer answer, send_once(ctx, call, *at));
+    SKERRY_ASSIGN(const s3::Credentials keys, credentials_->get(ctx));
+    SKERRY_ASSIGN(HttpAnswer answer, send_once(ctx, call, *at, keys));
     if (answer.status / 100 == 2) return answer;
     const Problem problem(answer);
     if (attempt == 0 && learn(answer, problem, *at)) continue;
+    if (attempt == 0 && renew(ctx, call, answer, problem, keys)) continue;
     return problem.error(call, answer.status, *at);
   }
 }
@@ -358,7 +352,7 @@ Status S3ObjectStore::put(const OpContext& ctx, std::string_view key,
   call.headers = {{"content-type", "application/octet-stream"},
                   {"x-amz-checksum-crc32c", crc32c_text(pieces)}};
   if (options.if_absent) call.headers.emplace_back("if-none-match", "*");
-  add_storage_class(options, *at, &call.headers);
+  add_of_object(options, *at, &call.headers);
   SKERRY_TRY(send(ctx, call));
   return {};
 }
@@ -372,6 +366,7 @@ Status S3ObjectStore::get(const OpContext& ctx, std::string_view key, uint64_t o
   }
   const std::string range = std::to_string(offset) + "-" + std::to_string(offset + out.size() - 1);
   Call call{"GET", at->prefix + std::string(key), {}, {{"range", "bytes=" + range}}, {}, out};
+  add_customer_key(*at, &call.headers);
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   const std::string_view told = answer.header("content-range");
   if (answer.status == 206 && answer.received == out.size() &&
@@ -392,7 +387,9 @@ Status S3ObjectStore::get(const OpContext& ctx, std::string_view key, uint64_t o
 }
 
 Result<ObjectInfo> S3ObjectStore::head(const OpContext& ctx, std::string_view key) {
-  Call call{"HEAD", location()->prefix + std::string(key), {}, {}, {}, {}};
+  const LocationPtr at = location();
+  Call call{"HEAD", at->prefix + std::string(key), {}, {}, {}, {}};
+  add_customer_key(*at, &call.headers);
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   ObjectInfo info;
   info.key = key;
@@ -509,7 +506,7 @@ Result<std::string> S3ObjectStore::start_upload(const OpContext& ctx, std::strin
   const LocationPtr at = location();
   Call call{"POST", at->prefix + std::string(key), {{"uploads", ""}}, {}, {}, {}};
   call.headers = {{"content-type", "application/octet-stream"}};
-  add_storage_class(options, *at, &call.headers);
+  add_of_object(options, *at, &call.headers);
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   const std::optional<ptree> xml = parse_xml(answer.text);
   std::string id = xml ? text_of(*xml, "UploadId") : "";
@@ -521,9 +518,11 @@ Result<UploadedPart> S3ObjectStore::put_part(const OpContext& ctx, std::string_v
                                              std::string_view upload_id, uint32_t number,
                                              ByteView data) {
   if (number == 0) return Error(EINVAL, "parts are numbered from 1");
-  Call call{"PUT", location()->prefix + std::string(key), {}, {}, {data}, {}};
+  const LocationPtr at = location();
+  Call call{"PUT", at->prefix + std::string(key), {}, {}, {data}, {}};
   call.query = {{"partNumber", std::to_string(number)}, {"uploadId", std::string(upload_id)}};
   call.headers = {{"content-md5", md5_text(as_string_view(data))}};
+  add_customer_key(*at, &call.headers);
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   return UploadedPart{number, unquoted(answer.header("etag"))};
 }
@@ -547,6 +546,7 @@ Status S3ObjectStore::complete_upload(const OpContext& ctx, std::string_view key
             {as_bytes(body)},
             {}};
   call.headers = {{"content-type", "application/xml"}};
+  add_customer_key(*at, &call.headers);
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   // The server says 200 before it is done, and what went wrong then is in the body.
   if (std::optional<ptree> xml = parse_xml(answer.text); !xml || xml->get_child_optional("Code")) {

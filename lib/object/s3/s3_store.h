@@ -4,8 +4,9 @@
 // and held to what was asked for: an answer of another length or range is an error and never data.
 // What a put sends carries a CRC-32C, which the server compares with what it stores. Errors name
 // the operation, the key, the status, and S3's code and request id. Only what concerns the request
-// itself is done again here: the clock is set by the server's where that says it is wrong, and the
-// region where the server names another. For the rest see RetryObjectStore.
+// itself is done again here: the clock is set by the server's where that says it is wrong, the
+// region where the server names another, and keys that have expired are fetched anew. For the rest
+// see RetryObjectStore.
 #pragma once
 
 #include <memory>
@@ -16,16 +17,20 @@
 
 #include "io/http_client.h"
 #include "object/object_store.h"
-#include "object/s3/credentials.h"
+#include "object/s3/credentials_provider.h"
 #include "object/s3/location.h"
 
 namespace skerry {
 
 class S3ObjectStore final : public ObjectStore {
  public:
-  /// Reads the environment; asks the store nothing. EINVAL and EACCES say what to do.
-  static Result<std::unique_ptr<S3ObjectStore>> open(std::string_view url, Clock& clock);
+  /// Reads the environment and fetches the first keys; asks the store nothing. EINVAL and EACCES
+  /// say what to do.
+  static Result<std::unique_ptr<S3ObjectStore>> open(std::string_view url, Clock& clock,
+                                                     HttpOptions http = {});
 
+  S3ObjectStore(s3::Location location, std::shared_ptr<s3::CredentialsProvider> credentials,
+                Clock& clock, HttpOptions http = {});
   S3ObjectStore(s3::Location location, s3::Credentials credentials, Clock& clock,
                 HttpOptions http = {});
 
@@ -61,11 +66,13 @@ class S3ObjectStore final : public ObjectStore {
 
   LocationPtr location() const;
   Result<HttpAnswer> send(const OpContext& ctx, const Call& call);
-  Result<HttpAnswer> send_once(const OpContext& ctx, const Call& call,
-                               const s3::Location& location);
+  Result<HttpAnswer> send_once(const OpContext& ctx, const Call& call, const s3::Location& location,
+                               const s3::Credentials& credentials);
+  bool renew(const OpContext& ctx, const Call& call, const HttpAnswer& answer,
+             const Problem& problem, const s3::Credentials& used);
   bool learn(const HttpAnswer& answer, const Problem& problem, const s3::Location& used);
 
-  const s3::Credentials credentials_;
+  const std::shared_ptr<s3::CredentialsProvider> credentials_;
   Clock& clock_;
   HttpClient http_;
 

@@ -21,6 +21,7 @@ struct Credentials {
   std::string access_key;  // empty: requests are not signed
   std::string secret_key;
   std::string session_token;  // empty: none
+  TimeNs expires_ns = 0;      // since the epoch; 0: never
 };
 
 inline constexpr std::string_view kUnsignedPayload = "UNSIGNED-PAYLOAD";
