@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <optional>
@@ -30,12 +31,27 @@ void initialize_curl() {
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-/// One request on its way. The loop's thread owns all of it until `done`.
+struct Transfer;
+
+/// The requests of one call, whose thread waits for them.
+struct Batch {
+  explicit Batch(const CancelToken& token, size_t count) : token(token) { ended.reserve(count); }
+
+  const CancelToken& token;
+  std::mutex mutex;              // guards what follows; held while `token` is signalled
+  std::vector<Transfer*> ended;  // and not taken by the caller yet
+};
+
+/// One request on its way. The loop's thread owns all of it until it is among `batch.ended`.
 struct Transfer {
-  explicit Transfer(const HttpRequest& request) : request(request) {}
+  Transfer(const HttpRequest& request, size_t index, Batch& batch)
+      : request(request), index(index), batch(batch) {}
   ~Transfer() { curl_slist_free_all(headers); }
 
   const HttpRequest& request;
+  const size_t index;
+  Batch& batch;
+  CURL* easy = nullptr;  // while it is under way
   HttpAnswer answer;
   curl_slist* headers = nullptr;
   size_t piece = 0, in_piece = 0;  // of the body: what is sent next
@@ -44,10 +60,6 @@ struct Transfer {
   bool too_long = false;
   TimeNs last_moved_ns = 0;
   char message[CURL_ERROR_SIZE] = "";
-
-  const CancelToken* token = nullptr;
-  std::mutex mutex;  // guards what follows; held while `token` is signalled
-  bool done = false;
   std::optional<Error> error;
 };
 
@@ -189,13 +201,15 @@ class HttpClient::Loop {
   explicit Loop(HttpOptions options) : options_(std::move(options)) { initialize_curl(); }
   ~Loop();
 
-  Status start(const std::shared_ptr<Transfer>& transfer);
-  void cancel(const std::shared_ptr<Transfer>& transfer);
+  using TransferPtr = std::shared_ptr<Transfer>;  // of the caller and of the loop
+
+  /// All or, with an error, none of them.
+  Status start(const std::vector<TransferPtr>& transfers);
+  /// Those of them that have not ended yet.
+  void cancel(const std::vector<TransferPtr>& transfers);
   bool inherited() const { return process_ != getpid(); }
 
  private:
-  using TransferPtr = std::shared_ptr<Transfer>;
-
   void run();
   void begin(const TransferPtr& transfer);
   bool set_up(CURL* easy, Transfer& transfer) const;
@@ -231,7 +245,7 @@ HttpClient::Loop::~Loop() {
   curl_multi_cleanup(multi_);
 }
 
-Status HttpClient::Loop::start(const TransferPtr& transfer) {
+Status HttpClient::Loop::start(const std::vector<TransferPtr>& transfers) {
   if (inherited()) return Error(EIO, "an HTTP client that was inherited from another process");
   std::lock_guard lock(mutex_);
   if (!thread_.joinable()) {
@@ -250,14 +264,15 @@ Status HttpClient::Loop::start(const TransferPtr& transfer) {
       return Error(EAGAIN, "no thread can be started");
     }
   }
-  arrived_.push_back(transfer);
-  if (arrived_.size() == 1) curl_multi_wakeup(multi_);
+  const bool first = arrived_.empty();
+  arrived_.insert(arrived_.end(), transfers.begin(), transfers.end());
+  if (first) curl_multi_wakeup(multi_);
   return {};
 }
 
-void HttpClient::Loop::cancel(const TransferPtr& transfer) {
+void HttpClient::Loop::cancel(const std::vector<TransferPtr>& transfers) {
   std::lock_guard lock(mutex_);
-  cancelled_.push_back(transfer);
+  cancelled_.insert(cancelled_.end(), transfers.begin(), transfers.end());
   curl_multi_wakeup(multi_);
 }
 
@@ -274,12 +289,9 @@ void HttpClient::Loop::run() {
     for (const TransferPtr& transfer : arrived) begin(transfer);
     arrived.clear();
     for (const TransferPtr& transfer : cancelled) {
-      auto found = std::find_if(active_.begin(), active_.end(),
-                                [&](const auto& entry) { return entry.second == transfer; });
-      if (found != active_.end()) {
-        end(found->first, Error(ECANCELED, "the request was given up")
+      if (transfer->easy == nullptr) continue;  // it has ended
+      end(transfer->easy, Error(ECANCELED, "the request was given up")
                               .set_maybe_applied(transfer->began && changes(transfer->request)));
-      }
     }
     cancelled.clear();
     int running = 0, left = 0;
@@ -319,6 +331,7 @@ void HttpClient::Loop::begin(const TransferPtr& transfer) {
     keep(easy);
     return finish(*transfer, Error(ENOMEM));
   }
+  transfer->easy = easy;
   active_.emplace(easy, transfer);
 }
 
@@ -389,14 +402,17 @@ void HttpClient::Loop::end(CURL* easy, std::optional<Error> error) {
   active_.erase(found);
   curl_multi_remove_handle(multi_, easy);
   keep(easy);
+  transfer->easy = nullptr;
   finish(*transfer, std::move(error));
 }
 
+/// Its caller takes all that has ended at once, and needs to be woken for the first of it alone.
 void HttpClient::Loop::finish(Transfer& transfer, std::optional<Error> error) {
-  std::lock_guard lock(transfer.mutex);
+  Batch& batch = transfer.batch;
+  std::lock_guard lock(batch.mutex);
   transfer.error = std::move(error);
-  transfer.done = true;
-  transfer.token->signal();
+  batch.ended.push_back(&transfer);
+  if (batch.ended.size() == 1) batch.token.signal();
 }
 
 void HttpClient::Loop::end_stalled() {
@@ -424,34 +440,67 @@ HttpClient::~HttpClient() {
 }
 
 Result<HttpAnswer> HttpClient::perform(const OpContext& ctx, const HttpRequest& request) {
-  SKERRY_TRY(ctx.check());
+  std::optional<Result<HttpAnswer>> result;
+  perform_many(ctx, {&request, 1},
+               [&](size_t, Result<HttpAnswer> answer) { result = std::move(answer); });
+  return *std::move(result);
+}
+
+void HttpClient::perform_many(const OpContext& ctx, std::span<const HttpRequest> requests,
+                              const Done& done) {
   const CancelToken own;
-  const CancelToken& token = ctx.cancel != nullptr ? *ctx.cancel : own;
-  auto transfer = std::make_shared<Transfer>(request);
-  transfer->token = &token;
-  SKERRY_TRY(loop_->start(transfer));
-  Status given_up;
-  for (;;) {
-    const uint32_t seen = token.signals();
+  Batch batch(ctx.cancel != nullptr ? *ctx.cancel : own, requests.size());
+  std::vector<std::shared_ptr<Transfer>> transfers;
+  std::vector<Transfer*> ended;
+  transfers.reserve(requests.size());
+  ended.reserve(requests.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    transfers.push_back(std::make_shared<Transfer>(requests[i], i, batch));
+  }
+  Status given_up = ctx.check();
+  if (given_up.ok() && !requests.empty()) given_up = loop_->start(transfers);
+  if (!given_up.ok()) {
+    for (size_t i = 0; i < requests.size(); ++i) done(i, given_up.error());
+    return;
+  }
+  // What the loop writes to is the caller's: nothing, an exception included, ends this before it.
+  std::exception_ptr thrown;
+  const auto tell = [&](Transfer& transfer) {
+    if (!transfer.error) return done(transfer.index, std::move(transfer.answer));
+    Error& error = *transfer.error;
+    if (given_up.ok() || error.code() != ECANCELED) return done(transfer.index, std::move(error));
+    done(transfer.index,
+         Error(given_up.error().code(), shown(transfer.request) + ": " + given_up.error().message())
+             .set_maybe_applied(error.maybe_applied()));
+  };
+  for (size_t left = requests.size(); left > 0;) {
+    const uint32_t seen = batch.token.signals();
     {
-      std::lock_guard lock(transfer->mutex);
-      if (transfer->done) break;
+      std::lock_guard lock(batch.mutex);
+      ended.swap(batch.ended);
     }
+    for (Transfer* transfer : ended) {
+      try {
+        tell(*transfer);
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+    }
+    left -= ended.size();
+    const bool none = ended.empty();
+    ended.clear();
+    if (!none) continue;
     if (given_up.ok()) {
       given_up = ctx.check();
-      if (!given_up.ok()) loop_->cancel(transfer);
+      if (!given_up.ok()) loop_->cancel(transfers);
     }
     TimeNs wait = 1000 * kMs;
     if (given_up.ok() && ctx.deadline_ns != INT64_MAX) {
       wait = std::clamp<TimeNs>(ctx.deadline_ns - ctx.clock->monotonic_ns(), kMs, wait);
     }
-    token.wait(seen, wait);
+    batch.token.wait(seen, wait);
   }
-  if (!transfer->error) return std::move(transfer->answer);
-  Error& error = *transfer->error;
-  if (given_up.ok() || error.code() != ECANCELED) return std::move(error);
-  return Error(given_up.error().code(), shown(request) + ": " + given_up.error().message())
-      .set_maybe_applied(error.maybe_applied());
+  if (thrown != nullptr) std::rethrow_exception(thrown);
 }
 
 }  // namespace skerry
