@@ -2,6 +2,8 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,7 +24,10 @@ namespace {
 constexpr size_t kMaxText = 64u << 20;
 constexpr long kLargeBuffer = 256 << 10, kSmallBuffer = 16 << 10;
 constexpr TimeNs kMs = 1'000'000;
-constexpr int kLookMs = 250;  // at requests that may have stalled
+constexpr TimeNs kLookNs = 250 * kMs;  // between looks at requests that may have stalled
+constexpr TimeNs kIdleNs = 60'000 * kMs;
+constexpr TimeNs kNever = INT64_MAX;
+constexpr int kEvents = 64;  // taken at once
 
 void initialize_curl() {
   static std::once_flag once;
@@ -210,6 +215,13 @@ class HttpClient::Loop {
   bool inherited() const { return process_ != getpid(); }
 
  private:
+  bool open();
+  void close();
+  void wake() const;
+  void wait_and_move();
+  static int on_socket(CURL*, curl_socket_t socket, int what, void* loop, void* known);
+  static int on_timer(CURLM*, long after_ms, void* loop);
+
   void run();
   void begin(const TransferPtr& transfer);
   bool set_up(CURL* easy, Transfer& transfer) const;
@@ -225,10 +237,14 @@ class HttpClient::Loop {
   std::mutex mutex_;  // guards what follows
   bool stopping_ = false;
   std::vector<TransferPtr> arrived_, cancelled_;
-  CURLM* multi_ = nullptr;  // made with the thread, which alone uses it but for waking
   std::thread thread_;
 
-  // Of the thread.
+  // Of the thread, made before it starts.
+  CURLM* multi_ = nullptr;
+  int epoll_ = -1;
+  int wakes_ = -1;          // an eventfd, which others write to
+  TimeNs due_ns_ = kNever;  // when libcurl wants to be called
+  TimeNs look_ns_ = 0;      // when to look for what has stalled
   std::unordered_map<CURL*, TransferPtr> active_;
   std::vector<CURL*> idle_;
 };
@@ -239,41 +255,123 @@ HttpClient::Loop::~Loop() {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  curl_multi_wakeup(multi_);
+  wake();
   thread_.join();
   for (CURL* easy : idle_) curl_easy_cleanup(easy);
-  curl_multi_cleanup(multi_);
+  close();
+}
+
+bool HttpClient::Loop::open() {
+  multi_ = curl_multi_init();
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  wakes_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = wakes_;
+  if (multi_ == nullptr || epoll_ < 0 || wakes_ < 0 ||
+      epoll_ctl(epoll_, EPOLL_CTL_ADD, wakes_, &event) != 0) {
+    return false;
+  }
+  const auto connections = static_cast<long>(options_.max_connections);
+  curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections);
+  curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, connections);
+  curl_multi_setopt(multi_, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+  curl_multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, on_socket);
+  curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
+  curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, on_timer);
+  curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
+  return true;
+}
+
+void HttpClient::Loop::close() {
+  if (multi_ != nullptr) curl_multi_cleanup(multi_);
+  if (epoll_ >= 0) ::close(epoll_);
+  if (wakes_ >= 0) ::close(wakes_);
+  multi_ = nullptr;
+  epoll_ = wakes_ = -1;
+}
+
+void HttpClient::Loop::wake() const {
+  const uint64_t one = 1;
+  // It fails where very many are waiting to be read, and then there is no need.
+  static_cast<void>(write(wakes_, &one, sizeof one) == sizeof one);
+}
+
+int HttpClient::Loop::on_socket(CURL*, curl_socket_t socket, int what, void* loop, void* known) {
+  auto& self = *static_cast<Loop*>(loop);
+  epoll_event event{};
+  event.data.fd = socket;
+  if (what == CURL_POLL_REMOVE) {
+    epoll_ctl(self.epoll_, EPOLL_CTL_DEL, socket, &event);
+    return 0;
+  }
+  if ((what & CURL_POLL_IN) != 0) event.events |= EPOLLIN;
+  if ((what & CURL_POLL_OUT) != 0) event.events |= EPOLLOUT;
+  if (known == nullptr) curl_multi_assign(self.multi_, socket, loop);
+  // -1 ends all transfers, so what cannot be watched is left to the limits of its own transfer.
+  epoll_ctl(self.epoll_, known == nullptr ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event);
+  return 0;
+}
+
+int HttpClient::Loop::on_timer(CURLM*, long after_ms, void* loop) {
+  auto& self = *static_cast<Loop*>(loop);
+  self.due_ns_ = after_ms < 0 ? kNever : system_clock().monotonic_ns() + after_ms * kMs;
+  return 0;
 }
 
 Status HttpClient::Loop::start(const std::vector<TransferPtr>& transfers) {
   if (inherited()) return Error(EIO, "an HTTP client that was inherited from another process");
   std::lock_guard lock(mutex_);
   if (!thread_.joinable()) {
-    multi_ = curl_multi_init();
-    if (multi_ == nullptr) return Error(ENOMEM);
-    const auto connections = static_cast<long>(options_.max_connections);
-    curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections);
-    curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, connections);
-    curl_multi_setopt(multi_, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+    if (!open()) {
+      close();
+      return Error(EAGAIN, "no memory or descriptors for an HTTP client");
+    }
     const BlockedSignals blocked;
     try {
       thread_ = std::thread([this] { run(); });
     } catch (const std::system_error&) {
-      curl_multi_cleanup(multi_);
-      multi_ = nullptr;
+      close();
       return Error(EAGAIN, "no thread can be started");
     }
   }
   const bool first = arrived_.empty();
   arrived_.insert(arrived_.end(), transfers.begin(), transfers.end());
-  if (first) curl_multi_wakeup(multi_);
+  if (first) wake();
   return {};
 }
 
 void HttpClient::Loop::cancel(const std::vector<TransferPtr>& transfers) {
   std::lock_guard lock(mutex_);
   cancelled_.insert(cancelled_.end(), transfers.begin(), transfers.end());
-  curl_multi_wakeup(multi_);
+  wake();
+}
+
+/// Only those that something happened to are looked at, however many are under way.
+void HttpClient::Loop::wait_and_move() {
+  const TimeNs now = system_clock().monotonic_ns();
+  TimeNs wait = active_.empty() ? kIdleNs : kLookNs;
+  if (due_ns_ != kNever) wait = std::clamp<TimeNs>(due_ns_ - now, 0, wait);
+  epoll_event events[kEvents];
+  const int count = epoll_wait(epoll_, events, kEvents, static_cast<int>((wait + kMs - 1) / kMs));
+  int running = 0;
+  for (int i = 0; i < count; ++i) {
+    const int socket = events[i].data.fd;
+    if (socket == wakes_) {
+      uint64_t ignored = 0;
+      static_cast<void>(read(wakes_, &ignored, sizeof ignored));
+      continue;
+    }
+    int what = 0;
+    if ((events[i].events & EPOLLIN) != 0) what |= CURL_CSELECT_IN;
+    if ((events[i].events & EPOLLOUT) != 0) what |= CURL_CSELECT_OUT;
+    if ((events[i].events & (EPOLLERR | EPOLLHUP)) != 0) what |= CURL_CSELECT_ERR;
+    curl_multi_socket_action(multi_, socket, what, &running);
+  }
+  if (due_ns_ != kNever && system_clock().monotonic_ns() >= due_ns_) {
+    due_ns_ = kNever;
+    curl_multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running);
+  }
 }
 
 void HttpClient::Loop::run() {
@@ -294,8 +392,8 @@ void HttpClient::Loop::run() {
                               .set_maybe_applied(transfer->began && changes(transfer->request)));
     }
     cancelled.clear();
-    int running = 0, left = 0;
-    curl_multi_perform(multi_, &running);
+    wait_and_move();
+    int left = 0;
     while (CURLMsg* message = curl_multi_info_read(multi_, &left)) {
       if (message->msg != CURLMSG_DONE) continue;
       CURL* const easy = message->easy_handle;
@@ -306,7 +404,6 @@ void HttpClient::Loop::run() {
       end(easy, std::move(error));
     }
     end_stalled();
-    curl_multi_poll(multi_, nullptr, 0, active_.empty() ? 60'000 : kLookMs, nullptr);
   }
   while (!active_.empty()) end(active_.begin()->first, Error(ECANCELED, "the client is closed"));
 }
@@ -417,6 +514,8 @@ void HttpClient::Loop::finish(Transfer& transfer, std::optional<Error> error) {
 
 void HttpClient::Loop::end_stalled() {
   const TimeNs now = system_clock().monotonic_ns();
+  if (now < look_ns_) return;
+  look_ns_ = now + kLookNs;
   std::vector<std::pair<CURL*, TimeNs>> late;
   for (const auto& [easy, transfer] : active_) {
     if (!transfer->began) continue;  // it waits for a connection, which has a limit of its own
