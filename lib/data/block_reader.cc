@@ -15,9 +15,15 @@ namespace {
 /// Bytes that are cheaper to transfer than another request: about a millisecond at 64 MiB/s.
 constexpr uint64_t kMaxGap = 64 << 10;
 
+constexpr uint64_t kBytesTogether = 32 << 20;  // under way at once for one call
+
 constexpr uint64_t kStepPages = 32;  // 256 KiB: they stay in the processor's second cache
 
 uint64_t pages_of(uint64_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes; }
+
+Error no_memory(uint64_t size) {
+  return Error(ENOMEM, "no memory to read " + std::to_string(size) + " bytes");
+}
 
 }  // namespace
 
@@ -44,8 +50,11 @@ Status BlockStore::Reader::want(const meta::Extent& extent, uint64_t slice_offse
 Status BlockStore::Reader::fetch(Claiming claiming) {
   std::vector<Request> requests = merge(plan(claiming));
   std::vector<Status> outcomes(requests.size());
-  run_parallel(store_.executor_, requests.size(),
-               [&](size_t i) { outcomes[i] = fetch_request(requests[i]); });
+  if (requests.size() > 1 && store_.objects_.capabilities().gets_together)
+    fetch_together(requests, outcomes);
+  else
+    run_parallel(store_.executor_, requests.size(),
+                 [&](size_t i) { outcomes[i] = fetch_request(requests[i]); });
   for (Status& outcome : outcomes) SKERRY_TRY(std::move(outcome));
   return {};
 }
@@ -143,22 +152,65 @@ Status BlockStore::Reader::fetch_request(const Request& request) {
   const bool large = request.end - request.begin > kStepPages * kFramedPageBytes;
   Status outcome = large && request.pieces.size() == 1 ? fetch_in_steps(request.pieces.front())
                                                        : fetch_pieces(request);
+  land(request);
+  return outcome;
+}
+
+void BlockStore::Reader::fetch_together(const std::vector<Request>& requests,
+                                        std::vector<Status>& outcomes) {
+  for (size_t begin = 0, end = 0; begin < requests.size(); begin = end) {
+    uint64_t bytes = 0;
+    for (; end < requests.size() && (end == begin || bytes < kBytesTogether); end++)
+      bytes += requests[end].end - requests[end].begin;
+    std::vector<ScratchBuffers::Loan> buffers;
+    std::vector<ObjectRange> ranges;
+    std::vector<size_t> where;
+    for (size_t i = begin; i < end; i++) {
+      const Request& request = requests[i];
+      const uint64_t size = request.end - request.begin;
+      ScratchBuffers::Loan buffer = store_.scratch_.borrow(size);
+      if (buffer.data() == nullptr) {
+        outcomes[i] = no_memory(size);
+        land(request);
+        continue;
+      }
+      ranges.push_back({object_key(request.pieces.front().extent->object),
+                        request.begin,
+                        {buffer.data(), size},
+                        {}});
+      buffers.push_back(std::move(buffer));
+      where.push_back(i);
+    }
+    store_.objects_.get_many(ctx_, ranges, [&](size_t r) {
+      const Request& request = requests[where[r]];
+      outcomes[where[r]] =
+          accept_pieces(request, buffers[r].data(), note_got(std::move(ranges[r])));
+      land(request);
+    });
+  }
+}
+
+void BlockStore::Reader::land(const Request& request) {
   for (const Piece& piece : request.pieces)
     if (piece.flight != nullptr) store_.flights_->land(piece.flight);
-  return outcome;
 }
 
 Status BlockStore::Reader::fetch_pieces(const Request& request) {
   uint64_t size = request.end - request.begin;
   const ScratchBuffers::Loan buffer = store_.scratch_.borrow(size);
-  if (buffer.data() == nullptr)
-    return Error(ENOMEM, "no memory to read " + std::to_string(size) + " bytes");
-  Status got = get(request.pieces.front(), request.begin, {buffer.data(), size});
+  if (buffer.data() == nullptr) return no_memory(size);
+  return accept_pieces(request, buffer.data(),
+                       get(request.pieces.front(), request.begin, {buffer.data(), size}));
+}
+
+/// `got`: of reading the request's bytes.
+Status BlockStore::Reader::accept_pieces(const Request& request, std::byte* bytes,
+                                         const Status& got) {
   // EINVAL: the object ends too early, which is damage of some of the pieces.
   if (!got.ok() && got.error().code() != EINVAL) return got;
   Status outcome;
   for (const Piece& piece : request.pieces) {
-    MutableBytes framed(buffer.data() + (piece.object_begin() - request.begin),
+    MutableBytes framed(bytes + (piece.object_begin() - request.begin),
                         framed_size(piece.payload_bytes()));
     Status accepted = accept(piece, framed, got.ok());
     if (outcome.ok()) outcome = std::move(accepted);
@@ -171,8 +223,7 @@ Status BlockStore::Reader::fetch_pieces(const Request& request) {
 Status BlockStore::Reader::fetch_in_steps(const Piece& piece) {
   const uint64_t size = piece.object_end() - piece.object_begin();
   const ScratchBuffers::Loan buffer = store_.scratch_.borrow(size);
-  if (buffer.data() == nullptr)
-    return Error(ENOMEM, "no memory to read " + std::to_string(size) + " bytes");
+  if (buffer.data() == nullptr) return no_memory(size);
   const std::string key = object_key(piece.extent->object);
   Status outcome;
   Piece part = piece;
@@ -215,10 +266,15 @@ Status BlockStore::Reader::accept(const Piece& piece, MutableBytes framed, bool 
 }
 
 Status BlockStore::Reader::get(const Piece& piece, uint64_t begin, MutableBytes out) {
-  std::string key = object_key(piece.extent->object);
-  Status got = store_.objects_.get(ctx_, key, begin, out);
-  if (!got.ok()) return std::move(got).error().with_context("reading object " + key);
-  store_.tally_->bytes_fetched += out.size();
+  ObjectRange range{object_key(piece.extent->object), begin, out, {}};
+  range.result = store_.objects_.get(ctx_, range.key, begin, out);
+  return note_got(std::move(range));
+}
+
+Status BlockStore::Reader::note_got(ObjectRange range) {
+  if (!range.result.ok())
+    return std::move(range.result).error().with_context("reading object " + range.key);
+  store_.tally_->bytes_fetched += range.out.size();
   return {};
 }
 

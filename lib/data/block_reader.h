@@ -69,10 +69,15 @@ struct BlockStore::Reader {
                                              size_t end);
   static std::vector<Request> merge(std::vector<Piece> pieces);
   Status fetch_request(const Request& request);
+  /// All requests under way at once, where the store can; each is checked while others arrive.
+  void fetch_together(const std::vector<Request>& requests, std::vector<Status>& outcomes);
   Status fetch_pieces(const Request& request);
+  Status accept_pieces(const Request& request, std::byte* bytes, const Status& got);
+  void land(const Request& request);
   Status fetch_in_steps(const Piece& piece);
   Status accept(const Piece& piece, MutableBytes framed, bool complete);
   Status get(const Piece& piece, uint64_t begin, MutableBytes out);
+  Status note_got(ObjectRange range);
   static Result<PageBytes> check(const Piece& piece, MutableBytes framed);
   Result<PageBytes> fetch_again(const Piece& piece, MutableBytes framed);
   void deliver(const Piece& piece, const PageBytes& payload);

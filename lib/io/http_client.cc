@@ -2,10 +2,13 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <optional>
@@ -21,7 +24,10 @@ namespace {
 constexpr size_t kMaxText = 64u << 20;
 constexpr long kLargeBuffer = 256 << 10, kSmallBuffer = 16 << 10;
 constexpr TimeNs kMs = 1'000'000;
-constexpr int kLookMs = 250;  // at requests that may have stalled
+constexpr TimeNs kLookNs = 250 * kMs;  // between looks at requests that may have stalled
+constexpr TimeNs kIdleNs = 60'000 * kMs;
+constexpr TimeNs kNever = INT64_MAX;
+constexpr int kEvents = 64;  // taken at once
 
 void initialize_curl() {
   static std::once_flag once;
@@ -30,12 +36,27 @@ void initialize_curl() {
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-/// One request on its way. The loop's thread owns all of it until `done`.
+struct Transfer;
+
+/// The requests of one call, whose thread waits for them.
+struct Batch {
+  explicit Batch(const CancelToken& token, size_t count) : token(token) { ended.reserve(count); }
+
+  const CancelToken& token;
+  std::mutex mutex;              // guards what follows; held while `token` is signalled
+  std::vector<Transfer*> ended;  // and not taken by the caller yet
+};
+
+/// One request on its way. The loop's thread owns all of it until it is among `batch.ended`.
 struct Transfer {
-  explicit Transfer(const HttpRequest& request) : request(request) {}
+  Transfer(const HttpRequest& request, size_t index, Batch& batch)
+      : request(request), index(index), batch(batch) {}
   ~Transfer() { curl_slist_free_all(headers); }
 
   const HttpRequest& request;
+  const size_t index;
+  Batch& batch;
+  CURL* easy = nullptr;  // while it is under way
   HttpAnswer answer;
   curl_slist* headers = nullptr;
   size_t piece = 0, in_piece = 0;  // of the body: what is sent next
@@ -44,10 +65,6 @@ struct Transfer {
   bool too_long = false;
   TimeNs last_moved_ns = 0, began_ns = 0;
   char message[CURL_ERROR_SIZE] = "";
-
-  const CancelToken* token = nullptr;
-  std::mutex mutex;  // guards what follows; held while `token` is signalled
-  bool done = false;
   std::optional<Error> error;
 };
 
@@ -189,12 +206,21 @@ class HttpClient::Loop {
   explicit Loop(HttpOptions options) : options_(std::move(options)) { initialize_curl(); }
   ~Loop();
 
-  Status start(const std::shared_ptr<Transfer>& transfer);
-  void cancel(const std::shared_ptr<Transfer>& transfer);
+  using TransferPtr = std::shared_ptr<Transfer>;  // of the caller and of the loop
+
+  /// All or, with an error, none of them.
+  Status start(const std::vector<TransferPtr>& transfers);
+  /// Those of them that have not ended yet.
+  void cancel(const std::vector<TransferPtr>& transfers);
   bool inherited() const { return process_ != getpid(); }
 
  private:
-  using TransferPtr = std::shared_ptr<Transfer>;
+  bool open();
+  void close();
+  void wake() const;
+  void wait_and_move();
+  static int on_socket(CURL*, curl_socket_t socket, int what, void* loop, void* known);
+  static int on_timer(CURLM*, long after_ms, void* loop);
 
   void run();
   void begin(const TransferPtr& transfer);
@@ -211,10 +237,14 @@ class HttpClient::Loop {
   std::mutex mutex_;  // guards what follows
   bool stopping_ = false;
   std::vector<TransferPtr> arrived_, cancelled_;
-  CURLM* multi_ = nullptr;  // made with the thread, which alone uses it but for waking
   std::thread thread_;
 
-  // Of the thread.
+  // Of the thread, made before it starts.
+  CURLM* multi_ = nullptr;
+  int epoll_ = -1;
+  int wakes_ = -1;          // an eventfd, which others write to
+  TimeNs due_ns_ = kNever;  // when libcurl wants to be called
+  TimeNs look_ns_ = 0;      // when to look for what has stalled
   std::unordered_map<CURL*, TransferPtr> active_;
   std::vector<CURL*> idle_;
 };
@@ -225,40 +255,123 @@ HttpClient::Loop::~Loop() {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  curl_multi_wakeup(multi_);
+  wake();
   thread_.join();
   for (CURL* easy : idle_) curl_easy_cleanup(easy);
-  curl_multi_cleanup(multi_);
+  close();
 }
 
-Status HttpClient::Loop::start(const TransferPtr& transfer) {
+bool HttpClient::Loop::open() {
+  multi_ = curl_multi_init();
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  wakes_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = wakes_;
+  if (multi_ == nullptr || epoll_ < 0 || wakes_ < 0 ||
+      epoll_ctl(epoll_, EPOLL_CTL_ADD, wakes_, &event) != 0) {
+    return false;
+  }
+  const auto connections = static_cast<long>(options_.max_connections);
+  curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections);
+  curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, connections);
+  curl_multi_setopt(multi_, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+  curl_multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, on_socket);
+  curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
+  curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, on_timer);
+  curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
+  return true;
+}
+
+void HttpClient::Loop::close() {
+  if (multi_ != nullptr) curl_multi_cleanup(multi_);
+  if (epoll_ >= 0) ::close(epoll_);
+  if (wakes_ >= 0) ::close(wakes_);
+  multi_ = nullptr;
+  epoll_ = wakes_ = -1;
+}
+
+void HttpClient::Loop::wake() const {
+  const uint64_t one = 1;
+  // It fails where very many are waiting to be read, and then there is no need.
+  static_cast<void>(write(wakes_, &one, sizeof one) == sizeof one);
+}
+
+int HttpClient::Loop::on_socket(CURL*, curl_socket_t socket, int what, void* loop, void* known) {
+  auto& self = *static_cast<Loop*>(loop);
+  epoll_event event{};
+  event.data.fd = socket;
+  if (what == CURL_POLL_REMOVE) {
+    epoll_ctl(self.epoll_, EPOLL_CTL_DEL, socket, &event);
+    return 0;
+  }
+  if ((what & CURL_POLL_IN) != 0) event.events |= EPOLLIN;
+  if ((what & CURL_POLL_OUT) != 0) event.events |= EPOLLOUT;
+  if (known == nullptr) curl_multi_assign(self.multi_, socket, loop);
+  // -1 ends all transfers, so what cannot be watched is left to the limits of its own transfer.
+  epoll_ctl(self.epoll_, known == nullptr ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event);
+  return 0;
+}
+
+int HttpClient::Loop::on_timer(CURLM*, long after_ms, void* loop) {
+  auto& self = *static_cast<Loop*>(loop);
+  self.due_ns_ = after_ms < 0 ? kNever : system_clock().monotonic_ns() + after_ms * kMs;
+  return 0;
+}
+
+Status HttpClient::Loop::start(const std::vector<TransferPtr>& transfers) {
   if (inherited()) return Error(EIO, "an HTTP client that was inherited from another process");
   std::lock_guard lock(mutex_);
   if (!thread_.joinable()) {
-    multi_ = curl_multi_init();
-    if (multi_ == nullptr) return Error(ENOMEM);
-    const auto connections = static_cast<long>(options_.max_connections);
-    curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections);
-    curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, connections);
-    curl_multi_setopt(multi_, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+    if (!open()) {
+      close();
+      return Error(EAGAIN, "no memory or descriptors for an HTTP client");
+    }
     const BlockedSignals blocked;
     try {
       thread_ = std::thread([this] { run(); });
     } catch (const std::system_error&) {
-      curl_multi_cleanup(multi_);
-      multi_ = nullptr;
+      close();
       return Error(EAGAIN, "no thread can be started");
     }
   }
-  arrived_.push_back(transfer);
-  if (arrived_.size() == 1) curl_multi_wakeup(multi_);
+  const bool first = arrived_.empty();
+  arrived_.insert(arrived_.end(), transfers.begin(), transfers.end());
+  if (first) wake();
   return {};
 }
 
-void HttpClient::Loop::cancel(const TransferPtr& transfer) {
+void HttpClient::Loop::cancel(const std::vector<TransferPtr>& transfers) {
   std::lock_guard lock(mutex_);
-  cancelled_.push_back(transfer);
-  curl_multi_wakeup(multi_);
+  cancelled_.insert(cancelled_.end(), transfers.begin(), transfers.end());
+  wake();
+}
+
+/// Only those that something happened to are looked at, however many are under way.
+void HttpClient::Loop::wait_and_move() {
+  const TimeNs now = system_clock().monotonic_ns();
+  TimeNs wait = active_.empty() ? kIdleNs : kLookNs;
+  if (due_ns_ != kNever) wait = std::clamp<TimeNs>(due_ns_ - now, 0, wait);
+  epoll_event events[kEvents];
+  const int count = epoll_wait(epoll_, events, kEvents, static_cast<int>((wait + kMs - 1) / kMs));
+  int running = 0;
+  for (int i = 0; i < count; ++i) {
+    const int socket = events[i].data.fd;
+    if (socket == wakes_) {
+      uint64_t ignored = 0;
+      static_cast<void>(read(wakes_, &ignored, sizeof ignored));
+      continue;
+    }
+    int what = 0;
+    if ((events[i].events & EPOLLIN) != 0) what |= CURL_CSELECT_IN;
+    if ((events[i].events & EPOLLOUT) != 0) what |= CURL_CSELECT_OUT;
+    if ((events[i].events & (EPOLLERR | EPOLLHUP)) != 0) what |= CURL_CSELECT_ERR;
+    curl_multi_socket_action(multi_, socket, what, &running);
+  }
+  if (due_ns_ != kNever && system_clock().monotonic_ns() >= due_ns_) {
+    due_ns_ = kNever;
+    curl_multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running);
+  }
 }
 
 void HttpClient::Loop::run() {
@@ -274,16 +387,13 @@ void HttpClient::Loop::run() {
     for (const TransferPtr& transfer : arrived) begin(transfer);
     arrived.clear();
     for (const TransferPtr& transfer : cancelled) {
-      auto found = std::find_if(active_.begin(), active_.end(),
-                                [&](const auto& entry) { return entry.second == transfer; });
-      if (found != active_.end()) {
-        end(found->first, Error(ECANCELED, "the request was given up")
+      if (transfer->easy == nullptr) continue;  // it has ended
+      end(transfer->easy, Error(ECANCELED, "the request was given up")
                               .set_maybe_applied(transfer->began && changes(transfer->request)));
-      }
     }
     cancelled.clear();
-    int running = 0, left = 0;
-    curl_multi_perform(multi_, &running);
+    wait_and_move();
+    int left = 0;
     while (CURLMsg* message = curl_multi_info_read(multi_, &left)) {
       if (message->msg != CURLMSG_DONE) continue;
       CURL* const easy = message->easy_handle;
@@ -294,7 +404,6 @@ void HttpClient::Loop::run() {
       end(easy, std::move(error));
     }
     end_stalled();
-    curl_multi_poll(multi_, nullptr, 0, active_.empty() ? 60'000 : kLookMs, nullptr);
   }
   while (!active_.empty()) end(active_.begin()->first, Error(ECANCELED, "the client is closed"));
 }
@@ -319,6 +428,7 @@ void HttpClient::Loop::begin(const TransferPtr& transfer) {
     keep(easy);
     return finish(*transfer, Error(ENOMEM));
   }
+  transfer->easy = easy;
   active_.emplace(easy, transfer);
 }
 
@@ -390,18 +500,23 @@ void HttpClient::Loop::end(CURL* easy, std::optional<Error> error) {
   active_.erase(found);
   curl_multi_remove_handle(multi_, easy);
   keep(easy);
+  transfer->easy = nullptr;
   finish(*transfer, std::move(error));
 }
 
+/// Its caller takes all that has ended at once, and needs to be woken for the first of it alone.
 void HttpClient::Loop::finish(Transfer& transfer, std::optional<Error> error) {
-  std::lock_guard lock(transfer.mutex);
+  Batch& batch = transfer.batch;
+  std::lock_guard lock(batch.mutex);
   transfer.error = std::move(error);
-  transfer.done = true;
-  transfer.token->signal();
+  batch.ended.push_back(&transfer);
+  if (batch.ended.size() == 1) batch.token.signal();
 }
 
 void HttpClient::Loop::end_stalled() {
   const TimeNs now = system_clock().monotonic_ns();
+  if (now < look_ns_) return;
+  look_ns_ = now + kLookNs;
   struct Late {
     CURL* easy;
     TimeNs limit_ns;
@@ -434,34 +549,67 @@ HttpClient::~HttpClient() {
 }
 
 Result<HttpAnswer> HttpClient::perform(const OpContext& ctx, const HttpRequest& request) {
-  SKERRY_TRY(ctx.check());
+  std::optional<Result<HttpAnswer>> result;
+  perform_many(ctx, {&request, 1},
+               [&](size_t, Result<HttpAnswer> answer) { result = std::move(answer); });
+  return *std::move(result);
+}
+
+void HttpClient::perform_many(const OpContext& ctx, std::span<const HttpRequest> requests,
+                              const Done& done) {
   const CancelToken own;
-  const CancelToken& token = ctx.cancel != nullptr ? *ctx.cancel : own;
-  auto transfer = std::make_shared<Transfer>(request);
-  transfer->token = &token;
-  SKERRY_TRY(loop_->start(transfer));
-  Status given_up;
-  for (;;) {
-    const uint32_t seen = token.signals();
+  Batch batch(ctx.cancel != nullptr ? *ctx.cancel : own, requests.size());
+  std::vector<std::shared_ptr<Transfer>> transfers;
+  std::vector<Transfer*> ended;
+  transfers.reserve(requests.size());
+  ended.reserve(requests.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    transfers.push_back(std::make_shared<Transfer>(requests[i], i, batch));
+  }
+  Status given_up = ctx.check();
+  if (given_up.ok() && !requests.empty()) given_up = loop_->start(transfers);
+  if (!given_up.ok()) {
+    for (size_t i = 0; i < requests.size(); ++i) done(i, given_up.error());
+    return;
+  }
+  // What the loop writes to is the caller's: nothing, an exception included, ends this before it.
+  std::exception_ptr thrown;
+  const auto tell = [&](Transfer& transfer) {
+    if (!transfer.error) return done(transfer.index, std::move(transfer.answer));
+    Error& error = *transfer.error;
+    if (given_up.ok() || error.code() != ECANCELED) return done(transfer.index, std::move(error));
+    done(transfer.index,
+         Error(given_up.error().code(), shown(transfer.request) + ": " + given_up.error().message())
+             .set_maybe_applied(error.maybe_applied()));
+  };
+  for (size_t left = requests.size(); left > 0;) {
+    const uint32_t seen = batch.token.signals();
     {
-      std::lock_guard lock(transfer->mutex);
-      if (transfer->done) break;
+      std::lock_guard lock(batch.mutex);
+      ended.swap(batch.ended);
     }
+    for (Transfer* transfer : ended) {
+      try {
+        tell(*transfer);
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+    }
+    left -= ended.size();
+    const bool none = ended.empty();
+    ended.clear();
+    if (!none) continue;
     if (given_up.ok()) {
       given_up = ctx.check();
-      if (!given_up.ok()) loop_->cancel(transfer);
+      if (!given_up.ok()) loop_->cancel(transfers);
     }
     TimeNs wait = 1000 * kMs;
     if (given_up.ok() && ctx.deadline_ns != INT64_MAX) {
       wait = std::clamp<TimeNs>(ctx.deadline_ns - ctx.clock->monotonic_ns(), kMs, wait);
     }
-    token.wait(seen, wait);
+    batch.token.wait(seen, wait);
   }
-  if (!transfer->error) return std::move(transfer->answer);
-  Error& error = *transfer->error;
-  if (given_up.ok() || error.code() != ECANCELED) return std::move(error);
-  return Error(given_up.error().code(), shown(request) + ": " + given_up.error().message())
-      .set_maybe_applied(error.maybe_applied());
+  if (thrown != nullptr) std::rethrow_exception(thrown);
 }
 
 }  // namespace skerry

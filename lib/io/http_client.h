@@ -9,7 +9,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -68,6 +70,10 @@ class HttpClient {
   /// may pass are retryable(), and those of a request that may have reached the server are
   /// maybe_applied().
   Result<HttpAnswer> perform(const OpContext& ctx, const HttpRequest& request);
+  /// perform() for each request, all handed over at once. `done` is called with the index and the
+  /// answer of each, once, as they end, by the calling thread.
+  using Done = std::function<void(size_t, Result<HttpAnswer>)>;
+  void perform_many(const OpContext& ctx, std::span<const HttpRequest> requests, const Done& done);
 
  private:
   class Loop;

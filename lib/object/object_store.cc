@@ -18,4 +18,12 @@ Status ObjectStore::get_in_steps(const OpContext& ctx, std::string_view key, uin
   return {};
 }
 
+void ObjectStore::get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                           const RangeDone& done) {
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    ranges[i].result = get(ctx, ranges[i].key, ranges[i].offset, ranges[i].out);
+    done(i);
+  }
+}
+
 }  // namespace skerry

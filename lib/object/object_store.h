@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,6 +51,15 @@ struct ObjectCapabilities {
   uint64_t min_part_bytes = 0;  // of every part but the last
   uint32_t max_batch_delete = 1000;
   bool ranged_get = true;
+  bool gets_together = false;  // get_many() has its ranges under way at once
+};
+
+/// One range of get_many().
+struct ObjectRange {
+  std::string key;
+  uint64_t offset = 0;
+  MutableBytes out;
+  Status result;
 };
 
 struct DeleteOutcome {
@@ -87,6 +97,13 @@ class ObjectStore {
   virtual Status get_in_steps(const OpContext& ctx, std::string_view key, uint64_t offset,
                               uint64_t length, uint64_t step, MutableBytes buffer,
                               const Take& take);
+
+  /// As one get() for each range, which `result` tells. `done` is called with the index of each,
+  /// once, when its result is known, in any order, by the calling thread, which the others need not
+  /// wait for: what is done with one range goes on while the rest arrive. With gets_together one
+  /// thread has all of them under way; the default gets one after the other.
+  using RangeDone = std::function<void(size_t)>;
+  virtual void get_many(const OpContext& ctx, std::span<ObjectRange> ranges, const RangeDone& done);
 
   virtual Result<ObjectInfo> head(const OpContext& ctx, std::string_view key) = 0;
 

@@ -121,6 +121,65 @@ TEST_CASE("object store: a get in steps", "[object]") {
   CHECK(calls == 2);
 }
 
+TEST_CASE("object store: many ranges at once are each as one get", "[object]") {
+  Subject s;
+  INFO(s.kind);
+  std::string data(300000, '\0');
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 7 % 251);
+  REQUIRE(s.put("a", data).ok());
+  REQUIRE(s.put("b", "0123456789").ok());
+  struct Case {
+    std::string key;
+    uint64_t offset;
+    size_t length;
+    int error;
+  };
+  std::vector<Case> cases = {{"b", 0, 10, 0},
+                             {"b", 9, 1, 0},
+                             {"b", 9, 2, EINVAL},
+                             {"b", 11, 1, EINVAL},
+                             {"absent", 0, 1, ENOENT},
+                             {"b", 3, 0, 0},
+                             {"b", UINT64_MAX - 1, 4, EINVAL}};
+  for (size_t i = 0; i < 60; ++i) cases.push_back({"a", i * 4001, 20000 + i, 0});
+  std::vector<std::string> outs;
+  std::vector<ObjectRange> ranges;
+  for (const Case& c : cases) outs.emplace_back(c.length, '.');
+  for (size_t i = 0; i < cases.size(); ++i) {
+    ranges.push_back({cases[i].key, cases[i].offset, writable(outs[i]), Error(EIO, "not told")});
+  }
+  std::vector<int> told(cases.size(), 0);
+  const auto caller = std::this_thread::get_id();
+  s.store.get_many(s.ctx, ranges, [&](size_t i) {
+    REQUIRE(std::this_thread::get_id() == caller);
+    ++told[i];
+    CHECK(code_of(ranges[i].result) == cases[i].error);
+    if (!ranges[i].result.ok() || cases[i].length == 0) return;
+    const std::string whole = cases[i].key == "a" ? data : "0123456789";
+    CHECK(outs[i] == whole.substr(cases[i].offset, cases[i].length));
+  });
+  CHECK(told == std::vector<int>(cases.size(), 1));
+  s.store.get_many(s.ctx, {}, [&](size_t) { FAIL("nothing was asked for"); });
+}
+
+TEST_CASE("object store: many ranges of a call that was given up are errors", "[object]") {
+  Subject s;
+  INFO(s.kind);
+  REQUIRE(s.put("k", "0123456789").ok());
+  CancelToken cancel;
+  cancel.cancel();
+  s.ctx.cancel = &cancel;
+  std::vector<std::string> outs(20, std::string(10, '.'));
+  std::vector<ObjectRange> ranges;
+  for (std::string& out : outs) ranges.push_back({"k", 0, writable(out), {}});
+  size_t told = 0;
+  s.store.get_many(s.ctx, ranges, [&](size_t i) {
+    ++told;
+    CHECK(code_of(ranges[i].result) == ECANCELED);
+  });
+  CHECK(told == ranges.size());
+}
+
 TEST_CASE("object store: an absent key is ENOENT, and removing it succeeds", "[object]") {
   Subject s;
   INFO(s.kind);

@@ -42,15 +42,16 @@ struct Fixture {
   meta::TestVolume volume;
   std::unique_ptr<meta::TestClient> client = volume.open();
   OpContext& ctx = client->ctx;
-  std::shared_ptr<MemoryObjectStore> bucket = std::make_shared<MemoryObjectStore>(client->clock);
+  std::shared_ptr<MemoryObjectStore> bucket;
   HookedFaults faults;
   std::shared_ptr<FaultObjectStore> faulty = std::make_shared<FaultObjectStore>(bucket, faults);
   CountingObjectStore objects{faulty};
   std::unique_ptr<Executor> executor;
   std::unique_ptr<BlockStore> store;
 
-  explicit Fixture(BlockStoreOptions options = {}, unsigned threads = 3)
-      : executor(threads == 0 ? make_inline_executor() : make_thread_pool("block", threads)) {
+  explicit Fixture(BlockStoreOptions options = {}, unsigned threads = 3, bool together = false)
+      : bucket(std::make_shared<MemoryObjectStore>(client->clock, together)),
+        executor(threads == 0 ? make_inline_executor() : make_thread_pool("block", threads)) {
     options.cache_writes = false;
     reopen(options);
   }
@@ -202,8 +203,10 @@ TEST_CASE("block store: reads agree with the bytes, whatever the cache holds", "
   uint64_t seed = std::random_device{}();
   CAPTURE(seed);
   std::mt19937_64 random(seed);
+  const bool together = GENERATE(false, true);
+  CAPTURE(together);
   for (uint64_t cache_bytes : {uint64_t{0}, uint64_t{200000}, uint64_t{8} << 20}) {
-    Fixture f({cache_bytes}, 2);
+    Fixture f({cache_bytes}, 2, together);
     std::vector<Bytes> slices;
     std::vector<ByteView> views;
     for (int i = 0; i < 30; i++) slices.push_back(random_bytes(random() % 300000 + 1, i));
@@ -381,6 +384,43 @@ TEST_CASE("block store: damage of one slice of a pack spares the others", "[data
   CHECK(f.store->read(f.ctx, reads).error().code() == EIO);
   CHECK(f.store->read_cached((*extents)[0], 0, out_a));
   CHECK(out_a == a);
+}
+
+TEST_CASE("block store: of requests made together each has its own fate", "[data][blocks]") {
+  Fixture f({}, 0, true);
+  std::vector<Bytes> slices, outs(6, Bytes(50000));
+  std::vector<Extent> extents;
+  for (size_t i = 0; i < 6; i++) {
+    slices.push_back(random_bytes(50000, i));
+    extents.push_back(f.put(slices.back()));
+  }
+  std::vector<SliceRead> reads;
+  for (size_t i = 0; i < 6; i++) reads.push_back({extents[i], 0, outs[i]});
+  f.tamper(extents[1].object, [](Bytes& bytes) { bytes[9] ^= std::byte{1}; });
+  f.tamper(extents[2].object, [](Bytes& bytes) { bytes.pop_back(); });
+  REQUIRE(f.bucket->remove(f.ctx, object_key(extents[4].object)).ok());
+  const Status status = f.store->read(f.ctx, reads);
+  REQUIRE_FALSE(status.ok());
+  CHECK(status.error().message().find(object_key(extents[1].object)) != std::string::npos);
+  for (size_t i : {0, 3, 5}) {
+    CHECK(outs[i] == slices[i]);
+    CHECK(f.store->read_cached(extents[i], 0, outs[i]));
+  }
+  for (size_t i : {1, 2, 4}) CHECK_FALSE(f.store->read_cached(extents[i], 0, outs[i]));
+  // Nobody waits for pages of a request that failed.
+  CHECK(f.read(extents[4], 0, outs[4]).error().code() == ENOENT);
+
+  int spoilt = 0;
+  f.faults.hook = [&](const char*, std::string_view) {
+    ObjectFaults::Decision decision;
+    if (spoilt++ == 0) decision.kind = ObjectFaults::Decision::kCorruptRead;
+    return decision;
+  };
+  f.reopen({});
+  reads = {{extents[0], 0, outs[0]}, {extents[3], 0, outs[3]}, {extents[5], 0, outs[5]}};
+  CHECK(f.store->read(f.ctx, reads).ok());
+  for (size_t i : {0, 3, 5}) CHECK(outs[i] == slices[i]);
+  CHECK(spoilt == 4);  // three, and the first again
 }
 
 TEST_CASE("block store: an absent object is ENOENT, a wrong extent EIO", "[data][blocks]") {

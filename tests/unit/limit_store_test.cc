@@ -34,6 +34,17 @@ class GateStore final : public ObjectStore {
              MutableBytes out) override {
     return base_->get(ctx, key, offset, out);
   }
+  void get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                const RangeDone& done) override {
+    gate_.most = std::max(gate_.most.load(), static_cast<int>(ranges.size()));
+    for (size_t i = 0; i < ranges.size(); ++i) {
+      ranges[i].result = get(ctx, ranges[i].key, ranges[i].offset, ranges[i].out);
+      if (gate_.throttles) {
+        ranges[i].result = Error(EIO, "slow down").set_retryable().set_throttled();
+      }
+      done(i);
+    }
+  }
   Result<ObjectInfo> head(const OpContext&, std::string_view) override {
     const int now = ++gate_.inside;
     for (int seen = gate_.most; now > seen && !gate_.most.compare_exchange_weak(seen, now);) {
@@ -91,6 +102,46 @@ struct Fixture {
   LimitObjectStore store;
   OpContext ctx;
 };
+
+TEST_CASE("limits: many ranges go as there is room for them", "[object][limits]") {
+  Gate gate;
+  FakeClock clock;
+  OpContext ctx;
+  ctx.clock = &clock;
+  auto memory = std::make_shared<MemoryObjectStore>(clock);
+  REQUIRE(memory->put(ctx, "k", {as_bytes("0123456789")}).ok());
+  LimitObjectStore store(gate.over(memory), {.max_requests = 4});
+  std::string out(10, '-');
+  std::vector<ObjectRange> ranges;
+  for (size_t i = 0; i < out.size(); ++i) {
+    ranges.push_back({"k", i, std::as_writable_bytes(std::span(out).subspan(i, 1)), {}});
+  }
+  std::vector<int> told(ranges.size(), 0);
+  const auto done = [&](size_t i) { ++told.at(i); };
+  store.get_many(ctx, ranges, done);
+  CHECK(out == "0123456789");
+  CHECK(gate.most == 4);
+  CHECK(told == std::vector<int>(10, 1));
+  CHECK(store.current_limit() == 4);
+
+  gate.throttles = true;  // rounds of 4, 2 and 1
+  store.get_many(ctx, ranges, done);
+  CHECK(told == std::vector<int>(10, 2));
+  CHECK(store.current_limit() == 1);
+  for (const ObjectRange& range : ranges) CHECK(range.result.error().throttled());
+
+  gate.throttles = false;
+  CancelToken token;
+  token.cancel();
+  OpContext cancelled = ctx;
+  cancelled.cancel = &token;
+  LimitObjectStore slow(gate.over(memory), {.request_limit = 1});
+  store.get_many(ctx, ranges, done);
+  slow.get_many(cancelled, ranges, done);  // at once: nobody went before
+  slow.get_many(cancelled, ranges, done);
+  CHECK(told == std::vector<int>(10, 5));
+  for (const ObjectRange& range : ranges) CHECK(range.result.error().code() == ECANCELED);
+}
 
 }  // namespace
 

@@ -285,3 +285,52 @@ TEST_CASE("retry store: a completed upload whose answer was lost is recognised",
   CHECK(s.stored() == "part");
   CHECK_FALSE(s.retry.complete_upload(s.ctx, "k", upload, {part}).ok());
 }
+
+TEST_CASE("many ranges: faults meet each, and only what failed is asked for again", "[object]") {
+  Stack s;
+  REQUIRE(s.put(*s.memory, "0123456789").ok());
+  std::vector<std::string> outs(6, std::string(2, '.'));
+  std::vector<ObjectRange> ranges;
+  for (size_t i = 0; i < 5; ++i) {
+    ranges.push_back({"k", 2 * i, std::as_writable_bytes(std::span(outs[i])), {}});
+  }
+  ranges.push_back({"absent", 0, std::as_writable_bytes(std::span(outs[5])), {}});
+  std::vector<int> told(ranges.size(), 0);
+  auto tell = [&](size_t i) { ++told[i]; };
+
+  SECTION("without retries each has its own") {
+    s.script.decisions = {{}, kBefore, {Decision::kCorruptRead}, kAfter};
+    s.faulty->get_many(s.ctx, ranges, tell);
+    CHECK(ranges[0].result.ok());
+    CHECK(ranges[1].result.error().code() == EIO);
+    CHECK(outs[1] == "..");
+    CHECK(ranges[2].result.ok());
+    CHECK(outs[2] != "45");
+    CHECK(ranges[3].result.error().code() == ETIMEDOUT);
+    CHECK_FALSE(ranges[3].result.error().maybe_applied());
+    CHECK(outs[4] == "89");
+    CHECK(ranges[5].result.error().code() == ENOENT);
+    CHECK(s.script.ops.size() == 6);
+  }
+  SECTION("with retries all succeed, after growing pauses") {
+    s.script.decisions = {{}, kBefore, {}, kAfter, {}, {}, kBefore};
+    CountingObjectStore counting(
+        std::shared_ptr<ObjectStore>(std::shared_ptr<ObjectStore>(), &s.retry));
+    counting.get_many(s.ctx, ranges, tell);
+    for (size_t i = 0; i < 5; ++i) CHECK(ranges[i].result.ok());
+    CHECK(outs[0] + outs[1] + outs[2] + outs[3] + outs[4] == "0123456789");
+    CHECK(ranges[5].result.error().code() == ENOENT);
+    CHECK(s.script.ops.size() == 9);  // 6, then 2, then 1
+    CHECK(s.clock.sleeps_.size() == 2);
+    CHECK(counting.counters().gets == 6);
+    CHECK(counting.counters().get_bytes == 10);
+    CHECK(counting.counters().errors == 0);
+  }
+  SECTION("attempts are bounded") {
+    s.script.decisions.assign(100, kBefore);
+    s.retry.get_many(s.ctx, ranges, tell);
+    for (const ObjectRange& range : ranges) CHECK(range.result.error().code() == EIO);
+    CHECK(s.script.ops.size() == 18);
+  }
+  CHECK(told == std::vector<int>(ranges.size(), 1));
+}

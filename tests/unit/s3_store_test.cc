@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <condition_variable>
 #include <map>
+#include <mutex>
 #include <thread>
 
 #include "object/decorators/retry_store.h"
@@ -379,6 +381,64 @@ TEST_CASE("s3: many requests at once share connections and one thread", "[s3]") 
   CHECK(wrong == 0);
   CHECK(asked == 256);
   CHECK(f.server.connections() <= 32);
+}
+
+TEST_CASE("s3: one thread has many ranges under way", "[s3]") {
+  constexpr size_t kRanges = 48;
+  std::mutex mutex;
+  std::condition_variable changed;
+  size_t asked = 0;
+  // Nobody is answered before all have asked.
+  Fixture f([&](const Request& request) {
+    std::unique_lock lock(mutex);
+    ++asked;
+    changed.notify_all();
+    changed.wait_for(lock, std::chrono::seconds(15), [&] { return asked >= kRanges; });
+    const std::string range = request.header("range").substr(6);
+    return Answer{
+        part(std::string(10, static_cast<char>('a' + std::stoi(range) % 26)), range + "/1000")};
+  });
+  std::vector<std::string> outs(kRanges, std::string(10, '.'));
+  std::vector<ObjectRange> ranges;
+  for (size_t i = 0; i < kRanges; ++i) {
+    ranges.push_back({"k", i, std::as_writable_bytes(std::span(outs[i])), {}});
+  }
+  f.store->get_many(f.ctx, ranges, [](size_t) {});
+  for (size_t i = 0; i < kRanges; ++i) {
+    CHECK(message(ranges[i].result) == "");
+    CHECK(outs[i] == std::string(10, static_cast<char>('a' + i % 26)));
+  }
+}
+
+TEST_CASE("s3: many ranges learn of the clock, and end with the deadline", "[s3]") {
+  std::atomic<bool> silent{false}, skewed{true};
+  Fixture f([&](const Request& request) {
+    if (silent) return Answer{part("0123456789", "0-9/10"), false, 60'000};
+    if (skewed && request.header("x-amz-date").substr(0, 4) != "2013") {
+      return Answer{HttpServer::whole("403 x", "Date: Fri, 24 May 2013 00:00:30 GMT\r\n",
+                                      error_xml("RequestTimeTooSkewed"))};
+    }
+    return Answer{part("0123456789", "0-9/10")};
+  });
+  std::vector<std::string> outs(20, std::string(10, '.'));
+  std::vector<ObjectRange> ranges;
+  for (std::string& out : outs) {
+    ranges.push_back({"k", 0, std::as_writable_bytes(std::span(out)), {}});
+  }
+  size_t told = 0;
+  f.store->get_many(f.ctx, ranges, [&](size_t) { ++told; });
+  CHECK(told == ranges.size());
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    CHECK(message(ranges[i].result) == "");
+    CHECK(outs[i] == "0123456789");
+  }
+  silent = true;
+  f.ctx.deadline_ns = f.ctx.clock->monotonic_ns() + 100 * kMs;
+  f.store->get_many(f.ctx, ranges, [&](size_t i) {
+    ++told;
+    CHECK(code(ranges[i].result) == ETIMEDOUT);
+  });
+  CHECK(told == 2 * ranges.size());
 }
 
 #if !defined(__SANITIZE_THREAD__)

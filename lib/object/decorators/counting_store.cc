@@ -11,6 +11,9 @@ uint64_t value(const std::atomic<uint64_t>& counter) {
   return counter.load(std::memory_order_relaxed);
 }
 
+/// That something is absent, or there already, is an answer.
+bool is_failure(const Error& error) { return error.code() != ENOENT && error.code() != EEXIST; }
+
 }  // namespace
 
 ObjectCounters CountingObjectStore::counters() const {
@@ -22,8 +25,7 @@ template <typename Call>
 auto CountingObjectStore::counted(Counter& counter, Call call) -> decltype(call()) {
   add(counter, 1);
   auto result = call();
-  if (!result.ok() && result.error().code() != ENOENT && result.error().code() != EEXIST)
-    add(errors_, 1);
+  if (!result.ok() && is_failure(result.error())) add(errors_, 1);
   return result;
 }
 
@@ -49,6 +51,20 @@ Status CountingObjectStore::get_in_steps(const OpContext& ctx, std::string_view 
       gets_, [&] { return base_->get_in_steps(ctx, key, offset, length, step, buffer, take); });
   if (status.ok()) add(get_bytes_, length);
   return status;
+}
+
+void CountingObjectStore::get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                                   const RangeDone& done) {
+  add(gets_, ranges.size());
+  base_->get_many(ctx, ranges, [&](size_t i) {
+    const Status& result = ranges[i].result;
+    if (result.ok()) {
+      add(get_bytes_, ranges[i].out.size());
+    } else if (is_failure(result.error())) {
+      add(errors_, 1);
+    }
+    done(i);
+  });
 }
 
 Result<ObjectInfo> CountingObjectStore::head(const OpContext& ctx, std::string_view key) {

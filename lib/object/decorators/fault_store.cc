@@ -12,6 +12,14 @@ Error injected(const char* op, std::string_view key, const Decision& decision) {
       .set_retryable(decision.retryable);
 }
 
+/// What becomes of a read that was made.
+Status spoilt(const Decision& decision, std::string_view key, MutableBytes out, Status got) {
+  if (!got.ok()) return got;
+  if (decision.kind == Decision::kFailAfter) return injected("get", key, decision);
+  if (decision.kind == Decision::kCorruptRead && !out.empty()) out[out.size() / 2] ^= std::byte{4};
+  return {};
+}
+
 }  // namespace
 
 template <typename Call>
@@ -33,10 +41,31 @@ Status FaultObjectStore::get(const OpContext& ctx, std::string_view key, uint64_
                              MutableBytes out) {
   Decision decision = faults_.before("get", key);
   if (decision.kind == Decision::kFailBefore) return injected("get", key, decision);
-  SKERRY_TRY(base_->get(ctx, key, offset, out));
-  if (decision.kind == Decision::kFailAfter) return injected("get", key, decision);
-  if (decision.kind == Decision::kCorruptRead && !out.empty()) out[out.size() / 2] ^= std::byte{4};
-  return {};
+  return spoilt(decision, key, out, base_->get(ctx, key, offset, out));
+}
+
+/// A decision for each range, as of one get(); those that fail before are not asked for.
+void FaultObjectStore::get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                                const RangeDone& done) {
+  std::vector<Decision> decisions;
+  std::vector<ObjectRange> passed;
+  std::vector<size_t> where;
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const Decision decision = faults_.before("get", ranges[i].key);
+    if (decision.kind == Decision::kFailBefore) {
+      ranges[i].result = injected("get", ranges[i].key, decision);
+      done(i);
+      continue;
+    }
+    decisions.push_back(decision);
+    passed.push_back({ranges[i].key, ranges[i].offset, ranges[i].out, {}});
+    where.push_back(i);
+  }
+  base_->get_many(ctx, passed, [&](size_t p) {
+    ranges[where[p]].result =
+        spoilt(decisions[p], passed[p].key, passed[p].out, std::move(passed[p].result));
+    done(where[p]);
+  });
 }
 
 Result<ObjectInfo> FaultObjectStore::head(const OpContext& ctx, std::string_view key) {

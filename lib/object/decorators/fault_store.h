@@ -60,6 +60,8 @@ class FaultObjectStore final : public ObjectStore {
              const PutOptions& options = {}) override;
   Status get(const OpContext& ctx, std::string_view key, uint64_t offset,
              MutableBytes out) override;
+  void get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                const RangeDone& done) override;
   Result<ObjectInfo> head(const OpContext& ctx, std::string_view key) override;
   Status remove(const OpContext& ctx, std::string_view key) override;
   Result<std::vector<DeleteOutcome>> remove_batch(const OpContext& ctx,

@@ -46,6 +46,11 @@ class HedgeObjectStore final : public ObjectStore {
   /// Asked twice where the buffer has room for all of it, else once.
   Status get_in_steps(const OpContext& ctx, std::string_view key, uint64_t offset, uint64_t length,
                       uint64_t step, MutableBytes buffer, const Take& take) override;
+  /// Asked once: what is late among many that share the line is no news of one server.
+  void get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                const RangeDone& done) override {
+    base_->get_many(ctx, ranges, done);
+  }
   Status put(const OpContext& ctx, std::string_view key, const std::vector<ByteView>& pieces,
              const PutOptions& options = {}) override {
     return base_->put(ctx, key, pieces, options);

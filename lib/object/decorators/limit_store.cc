@@ -59,14 +59,16 @@ uint32_t LimitObjectStore::current_limit() const {
 }
 
 /// The round in which the request begins.
-Result<uint64_t> LimitObjectStore::enter(const OpContext& ctx) {
+Result<LimitObjectStore::Turn> LimitObjectStore::enter(const OpContext& ctx, size_t wanted) {
   std::unique_lock lock(mutex_);
   while (in_flight_ >= static_cast<uint32_t>(limit_)) {
     SKERRY_TRY(ctx.check());
     left_.wait_for(lock, kCancelCheck);
   }
-  ++in_flight_;
-  return round_;
+  const auto count =
+      static_cast<uint32_t>(std::min<size_t>(wanted, static_cast<uint32_t>(limit_) - in_flight_));
+  in_flight_ += count;
+  return Turn{round_, count};
 }
 
 void LimitObjectStore::leave(uint64_t round, const Error* error) {
@@ -90,9 +92,9 @@ auto LimitObjectStore::limited(const OpContext& ctx, uint64_t up_bytes, uint64_t
   SKERRY_TRY(requests_.pass(ctx, 1));
   SKERRY_TRY(uploads_.pass(ctx, up_bytes));
   SKERRY_TRY(downloads_.pass(ctx, down_bytes));
-  SKERRY_ASSIGN(const uint64_t round, enter(ctx));
+  SKERRY_ASSIGN(const Turn turn, enter(ctx, 1));
   auto result = call();
-  leave(round, result.ok() ? nullptr : &result.error());
+  leave(turn.round, result.ok() ? nullptr : &result.error());
   return result;
 }
 
@@ -111,6 +113,30 @@ Status LimitObjectStore::get_in_steps(const OpContext& ctx, std::string_view key
                                       const Take& take) {
   return limited(ctx, 0, length,
                  [&] { return base_->get_in_steps(ctx, key, offset, length, step, buffer, take); });
+}
+
+void LimitObjectStore::get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                                const RangeDone& done) {
+  uint64_t bytes = 0;
+  for (const ObjectRange& range : ranges) bytes += range.out.size();
+  Status may = requests_.pass(ctx, ranges.size());
+  if (may.ok()) may = downloads_.pass(ctx, bytes);
+  for (size_t begin = 0; begin < ranges.size();) {
+    Result<Turn> turn = may.ok() ? enter(ctx, ranges.size() - begin) : Result<Turn>(may.error());
+    if (!turn.ok()) {
+      for (size_t i = begin; i < ranges.size(); ++i) {
+        ranges[i].result = turn.error();
+        done(i);
+      }
+      return;
+    }
+    base_->get_many(ctx, ranges.subspan(begin, turn->requests), [&](size_t i) {
+      const Status& result = ranges[begin + i].result;
+      leave(turn->round, result.ok() ? nullptr : &result.error());
+      done(begin + i);
+    });
+    begin += turn->requests;
+  }
 }
 
 Result<ObjectInfo> LimitObjectStore::head(const OpContext& ctx, std::string_view key) {

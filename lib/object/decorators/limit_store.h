@@ -54,6 +54,9 @@ class LimitObjectStore final : public ObjectStore {
              MutableBytes out) override;
   Status get_in_steps(const OpContext& ctx, std::string_view key, uint64_t offset, uint64_t length,
                       uint64_t step, MutableBytes buffer, const Take& take) override;
+  /// As many at once as there is room for, then the next ones.
+  void get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                const RangeDone& done) override;
   Result<ObjectInfo> head(const OpContext& ctx, std::string_view key) override;
   Status remove(const OpContext& ctx, std::string_view key) override;
   Result<std::vector<DeleteOutcome>> remove_batch(const OpContext& ctx,
@@ -74,7 +77,13 @@ class LimitObjectStore final : public ObjectStore {
   template <typename Call>
   auto limited(const OpContext& ctx, uint64_t up_bytes, uint64_t down_bytes, Call call)
       -> decltype(call());
-  Result<uint64_t> enter(const OpContext& ctx);
+  struct Turn {
+    uint64_t round = 0;
+    size_t requests = 0;
+  };
+  /// For one request at least, and at most for `wanted`.
+  Result<Turn> enter(const OpContext& ctx, size_t wanted);
+  /// One of a turn's requests has ended.
   void leave(uint64_t round, const Error* error);
 
   const std::shared_ptr<ObjectStore> base_;

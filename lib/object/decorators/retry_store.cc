@@ -153,6 +153,41 @@ Status RetryObjectStore::get_in_steps(const OpContext& ctx, std::string_view key
   return told.ok() ? std::move(got) : std::move(told);
 }
 
+/// Those that failed are asked for again, together.
+void RetryObjectStore::get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                                const RangeDone& done) {
+  if (const Status may = ctx.check(); !may.ok()) {
+    for (size_t i = 0; i < ranges.size(); i++) {
+      ranges[i].result = may;
+      done(i);
+    }
+    return;
+  }
+  Attempts attempts(*this, ctx);
+  std::vector<size_t> failed;
+  base_->get_many(ctx, ranges, [&](size_t i) {
+    const Status& result = ranges[i].result;
+    if (!result.ok() && result.error().retryable()) return failed.push_back(i);
+    done(i);
+  });
+  if (failed.empty()) attempts.succeeded();
+  while (!failed.empty() && attempts.another(ranges[failed.front()].result.error())) {
+    std::vector<ObjectRange> again;
+    for (size_t i : failed) again.push_back({ranges[i].key, ranges[i].offset, ranges[i].out, {}});
+    std::vector<size_t> still;
+    base_->get_many(ctx, again, [&](size_t a) {
+      const size_t i = failed[a];
+      ranges[i].result = std::move(again[a].result);
+      const Status& result = ranges[i].result;
+      if (!result.ok() && result.error().retryable()) return still.push_back(i);
+      done(i);
+    });
+    failed = std::move(still);
+    if (failed.empty()) attempts.succeeded();
+  }
+  for (size_t i : failed) done(i);
+}
+
 Result<ObjectInfo> RetryObjectStore::head(const OpContext& ctx, std::string_view key) {
   return run(ctx, [&] { return base_->head(ctx, key); });
 }

@@ -41,6 +41,8 @@ class RetryObjectStore final : public ObjectStore {
              MutableBytes out) override;
   Status get_in_steps(const OpContext& ctx, std::string_view key, uint64_t offset, uint64_t length,
                       uint64_t step, MutableBytes buffer, const Take& take) override;
+  void get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                const RangeDone& done) override;
   Result<ObjectInfo> head(const OpContext& ctx, std::string_view key) override;
   Status remove(const OpContext& ctx, std::string_view key) override;
   Result<std::vector<DeleteOutcome>> remove_batch(const OpContext& ctx,

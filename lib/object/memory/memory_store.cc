@@ -30,6 +30,7 @@ ObjectCapabilities MemoryObjectStore::capabilities() const {
   c.multipart = true;
   c.storage_class = true;
   c.max_put_bytes = UINT64_MAX;
+  c.gets_together = gets_together_;
   return c;
 }
 

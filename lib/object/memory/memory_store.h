@@ -15,8 +15,10 @@ namespace skerry {
 /// Upload ids count up, so that a simulation repeats itself exactly. Thread-safe.
 class MemoryObjectStore final : public ObjectStore {
  public:
-  /// `clock` gives objects their modification time and outlives the store.
-  explicit MemoryObjectStore(Clock& clock) : clock_(clock) {}
+  /// `clock` gives objects their modification time and outlives the store. `gets_together`: as
+  /// capabilities() tells it, for callers that go another way then.
+  explicit MemoryObjectStore(Clock& clock, bool gets_together = false)
+      : clock_(clock), gets_together_(gets_together) {}
 
   std::string describe() const override { return "memory://"; }
   ObjectCapabilities capabilities() const override;
@@ -62,6 +64,7 @@ class MemoryObjectStore final : public ObjectStore {
   Upload* find_upload(std::string_view key, std::string_view upload_id);
 
   Clock& clock_;
+  const bool gets_together_;
   mutable std::mutex mutex_;  // guards what follows
   std::map<std::string, Object, std::less<>> objects_;
   std::map<std::string, Upload, std::less<>> uploads_;

@@ -86,6 +86,11 @@ void add_of_object(const PutOptions& options, const Location& at, HttpHeaders* h
   if (!wanted.empty()) headers->emplace_back("x-amz-storage-class", wanted);
 }
 
+/// As the header Range has it; `out` is not empty.
+std::string range_of(uint64_t offset, MutableBytes out) {
+  return "bytes=" + std::to_string(offset) + "-" + std::to_string(offset + out.size() - 1);
+}
+
 std::string unquoted(std::string_view etag) {
   if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') {
     etag = etag.substr(1, etag.size() - 2);
@@ -236,7 +241,8 @@ ObjectCapabilities S3ObjectStore::capabilities() const {
           .max_put_bytes = kMaxPut,
           .min_part_bytes = kMinPart,
           .max_batch_delete = 1000,
-          .ranged_get = true};
+          .ranged_get = true,
+          .gets_together = true};
 }
 
 S3ObjectStore::LocationPtr S3ObjectStore::location() const {
@@ -280,9 +286,8 @@ bool S3ObjectStore::renew(const OpContext& ctx, const Call& call, const HttpAnsw
          (other->access_key != used.access_key || other->session_token != used.session_token);
 }
 
-Result<HttpAnswer> S3ObjectStore::send_once(const OpContext& ctx, const Call& call,
-                                            const Location& location,
-                                            const s3::Credentials& credentials) {
+HttpRequest S3ObjectStore::request_of(const Call& call, const Location& location,
+                                      const s3::Credentials& credentials) const {
   s3::SignedRequest signing;
   const std::string path = location.path(call.key);
   signing.method = call.method;
@@ -307,14 +312,14 @@ Result<HttpAnswer> S3ObjectStore::send_once(const OpContext& ctx, const Call& ca
   request.headers = std::move(signing.headers);
   request.body = call.body;
   request.into = call.into;
-  return http_.perform(ctx, request);
+  return request;
 }
 
 Result<HttpAnswer> S3ObjectStore::send(const OpContext& ctx, const Call& call) {
   for (int attempt = 0;; ++attempt) {
     const LocationPtr at = location();
     SKERRY_ASSIGN(const s3::Credentials keys, credentials_->get(ctx));
-    SKERRY_ASSIGN(HttpAnswer answer, send_once(ctx, call, *at, keys));
+    SKERRY_ASSIGN(HttpAnswer answer, http_.perform(ctx, request_of(call, *at, keys)));
     if (answer.status / 100 == 2) return answer;
     const Problem problem(answer);
     if (attempt == 0 && learn(answer, problem, *at)) continue;
@@ -357,33 +362,88 @@ Status S3ObjectStore::put(const OpContext& ctx, std::string_view key,
   return {};
 }
 
-Status S3ObjectStore::get(const OpContext& ctx, std::string_view key, uint64_t offset,
-                          MutableBytes out) {
-  if (out.empty()) return {};
-  const LocationPtr at = location();
+Result<S3ObjectStore::Call> S3ObjectStore::get_call(const Location& location, std::string_view key,
+                                                    uint64_t offset, MutableBytes out) {
   if (offset > static_cast<uint64_t>(INT64_MAX) - out.size()) {
     return Error(EINVAL, "no object is as long as 2^63 bytes");
   }
-  const std::string range = std::to_string(offset) + "-" + std::to_string(offset + out.size() - 1);
-  Call call{"GET", at->prefix + std::string(key), {}, {{"range", "bytes=" + range}}, {}, out};
-  add_customer_key(*at, &call.headers);
-  SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
+  Call call{"GET", location.prefix + std::string(key), {}, {{"range", range_of(offset, out)}}, {},
+            out};
+  add_customer_key(location, &call.headers);
+  return call;
+}
+
+/// Of an answer of success: whether it is the range that was asked for.
+Status S3ObjectStore::check_range(const Location& location, const Call& call, uint64_t offset,
+                                  const HttpAnswer& answer) {
   const std::string_view told = answer.header("content-range");
-  if (answer.status == 206 && answer.received == out.size() &&
-      told.starts_with("bytes " + range + "/")) {
+  const std::string range = range_of(offset, call.into).substr(6);
+  if (answer.status == 206 && answer.received == call.into.size() && told.starts_with("bytes ") &&
+      told.substr(6).starts_with(range + "/")) {
     return {};
   }
-  const std::string about = at->describe() + ": GET " + call.key + ", bytes " + range;
+  const std::string about = location.describe() + ": GET " + call.key + ", bytes " + range;
   // The rest of a shorter object, and all of that rest.
   const uint64_t end = offset + answer.received;
   const std::string rest =
       "bytes " + std::to_string(offset) + "-" + std::to_string(end - 1) + "/" + std::to_string(end);
-  if (answer.received > 0 && answer.received < out.size() && told == rest) {
+  if (answer.received > 0 && answer.received < call.into.size() && told == rest) {
     return Error(EINVAL, about + ": the object is shorter (" + std::string(told) + ")");
   }
   return Error(EIO, about + ": the server sent " + std::to_string(answer.received) + " bytes, \"" +
                         std::string(told) + "\", status " + std::to_string(answer.status))
       .set_retryable();
+}
+
+Status S3ObjectStore::get(const OpContext& ctx, std::string_view key, uint64_t offset,
+                          MutableBytes out) {
+  if (out.empty()) return {};
+  const LocationPtr at = location();
+  SKERRY_ASSIGN(Call call, get_call(*at, key, offset, out));
+  SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
+  return check_range(*at, call, offset, answer);
+}
+
+/// What a request says of the clock, the region or the keys helps the others, so those that it
+/// concerns are made again alone.
+void S3ObjectStore::get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                             const RangeDone& done) {
+  const LocationPtr at = location();
+  const Result<s3::Credentials> keys = credentials_->get(ctx);
+  std::vector<Call> calls;
+  std::vector<HttpRequest> requests;
+  std::vector<size_t> where, again;
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    ObjectRange& range = ranges[i];
+    Result<Call> call = get_call(*at, range.key, range.offset, range.out);
+    if (call.ok() && !keys.ok()) call = keys.error();
+    if (range.out.empty() || !call.ok()) {
+      range.result = range.out.empty() ? Status() : Status(std::move(call).error());
+      done(i);
+      continue;
+    }
+    requests.push_back(request_of(*call, *at, *keys));
+    calls.push_back(*std::move(call));
+    where.push_back(i);
+  }
+  http_.perform_many(ctx, requests, [&](size_t r, Result<HttpAnswer> answer) {
+    ObjectRange& range = ranges[where[r]];
+    if (!answer.ok()) {
+      range.result = std::move(answer).error();
+    } else if (answer->status / 100 == 2) {
+      range.result = check_range(*at, calls[r], range.offset, *answer);
+    } else if (const Problem problem(*answer);
+               learn(*answer, problem, *at) || renew(ctx, calls[r], *answer, problem, *keys)) {
+      return again.push_back(where[r]);
+    } else {
+      range.result = problem.error(calls[r], answer->status, *at);
+    }
+    done(where[r]);
+  });
+  for (size_t i : again) {
+    ranges[i].result = get(ctx, ranges[i].key, ranges[i].offset, ranges[i].out);
+    done(i);
+  }
 }
 
 Result<ObjectInfo> S3ObjectStore::head(const OpContext& ctx, std::string_view key) {

@@ -43,6 +43,8 @@ class S3ObjectStore final : public ObjectStore {
              const PutOptions& options = {}) override;
   Status get(const OpContext& ctx, std::string_view key, uint64_t offset,
              MutableBytes out) override;
+  void get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                const RangeDone& done) override;
   Result<ObjectInfo> head(const OpContext& ctx, std::string_view key) override;
   Status remove(const OpContext& ctx, std::string_view key) override;
   Result<std::vector<DeleteOutcome>> remove_batch(const OpContext& ctx,
@@ -65,9 +67,13 @@ class S3ObjectStore final : public ObjectStore {
   struct Problem;
 
   LocationPtr location() const;
+  static Result<Call> get_call(const s3::Location& location, std::string_view key, uint64_t offset,
+                               MutableBytes out);
+  static Status check_range(const s3::Location& location, const Call& call, uint64_t offset,
+                            const HttpAnswer& answer);
   Result<HttpAnswer> send(const OpContext& ctx, const Call& call);
-  Result<HttpAnswer> send_once(const OpContext& ctx, const Call& call, const s3::Location& location,
-                               const s3::Credentials& credentials);
+  HttpRequest request_of(const Call& call, const s3::Location& location,
+                         const s3::Credentials& credentials) const;
   bool renew(const OpContext& ctx, const Call& call, const HttpAnswer& answer,
              const Problem& problem, const s3::Credentials& used);
   bool learn(const HttpAnswer& answer, const Problem& problem, const s3::Location& used);

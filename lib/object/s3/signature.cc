@@ -55,17 +55,33 @@ std::string scope_text(const SigningScope& scope) {
   return text.append(scope.region).append("/").append(scope.service).append("/aws4_request");
 }
 
+/// The key that a day's requests to one region are signed with. Deriving it costs more than the
+/// rest of a signature, so each thread keeps the last one.
+const Digest& signing_key(const std::string& secret, std::string_view day,
+                          const SigningScope& scope) {
+  struct Derived {
+    std::string secret, day, region, service;
+    Digest key;
+  };
+  thread_local Derived last;
+  if (last.day != day || last.secret != secret || last.region != scope.region ||
+      last.service != scope.service) {
+    Digest key = hmac(as_bytes("AWS4" + secret), day);
+    for (std::string_view part : {scope.region, scope.service, std::string_view("aws4_request")}) {
+      key = hmac(key, part);
+    }
+    last = {secret, std::string(day), std::string(scope.region), std::string(scope.service), key};
+  }
+  return last.key;
+}
+
 std::string signature_of(const SignedRequest& request, std::string_view payload_hash,
                          const Credentials& credentials, const SigningScope& scope) {
   const std::string date = amz_date(scope.now_ns);
   const std::string canonical = canonical_request(request, payload_hash);
   std::string to_sign(kAlgorithm);
   to_sign += "\n" + date + "\n" + scope_text(scope) + "\n" + hex(sha256({as_bytes(canonical)}));
-  Digest key = hmac(as_bytes("AWS4" + credentials.secret_key), date.substr(0, 8));
-  for (std::string_view part : {scope.region, scope.service, std::string_view("aws4_request")}) {
-    key = hmac(key, part);
-  }
-  return hex(hmac(key, to_sign));
+  return hex(hmac(signing_key(credentials.secret_key, date.substr(0, 8), scope), to_sign));
 }
 
 }  // namespace
