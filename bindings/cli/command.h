@@ -61,6 +61,7 @@ void add_attribute_commands(CommandTable& table);
 void add_copy_commands(CommandTable& table);
 void add_mount_commands(CommandTable& table);
 void add_bench_commands(CommandTable& table);
+void add_objbench_commands(CommandTable& table);
 
 // Scripts for "bash" or "zsh"; empty for any other shell.
 std::string completion_script(const std::string& shell, const CLI::App& app);

@@ -76,6 +76,7 @@ CommandTable make_table() {
   add_attribute_commands(table);
   add_mount_commands(table);
   add_bench_commands(table);
+  add_objbench_commands(table);
   return table;
 }
 

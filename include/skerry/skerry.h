@@ -747,6 +747,48 @@ SKERRY_API int skerry_remove_tree(skerry_volume* volume, const skerry_context* c
 SKERRY_API int64_t skerry_compact(skerry_volume* volume, const skerry_context* context,
                                   const char* path);
 
+/* ---------------------------------------------------------------- object stores */
+
+#define SKERRY_STORE_FINE 0  /**< it does what Skerry asks of a store */
+#define SKERRY_STORE_LACKS 1 /**< it says that it has no such thing; Skerry does without */
+#define SKERRY_STORE_WRONG 2 /**< it does something else */
+
+/** What one check of skerry_probe_store() found. The strings are valid during the call only. */
+struct skerry_store_check {
+  uint32_t struct_size;
+  int32_t verdict;    /**< SKERRY_STORE_... */
+  const char* name;   /**< "ranges", "conditional put", ... */
+  const char* advice; /**< what it did and what that means for a volume; "" where it is fine */
+};
+
+/** One measurement: `callers` threads that each wait for one request at a time. */
+struct skerry_store_rate {
+  uint32_t struct_size;
+  uint32_t callers;
+  const char* operation; /**< "put" or "get"; static */
+  uint64_t object_bytes; /**< of each object */
+  uint64_t requests;     /**< that were made, for 5 s at most */
+  uint64_t elapsed_ns;   /**< of all of them together */
+  uint64_t median_ns;    /**< of one */
+  uint64_t p99_ns;       /**< of one */
+};
+
+typedef void (*skerry_store_check_function)(void* context, const struct skerry_store_check* check);
+typedef void (*skerry_store_rate_function)(void* context, const struct skerry_store_rate* rate);
+
+/** Tries whether an object store does what Skerry asks of one, and measures puts and gets of 4 MiB
+ * and 128 KiB, by 1 and by 16 callers. `url` as the option `storage` of skerry_format(); the folder
+ * or bucket must be there. Works below a prefix of its own, "skerry-objbench-<digits>/", and
+ * removes what it put there, also when it fails or is cancelled. The functions are called on the
+ * caller's thread as results come; each may be NULL. Without `rate` nothing is measured. `cancel`
+ * may be NULL.
+ * @return how many checks were SKERRY_STORE_WRONG; -ECANCELED (`cancel`, or `progress` was not 0),
+ * -EACCES, or what else keeps the store from being used, or what was put from being removed. */
+SKERRY_API int skerry_probe_store(const char* url, skerry_cancel* cancel,
+                                  skerry_store_check_function check,
+                                  skerry_store_rate_function rate, skerry_progress progress,
+                                  void* context);
+
 #ifdef __cplusplus
 }
 #endif

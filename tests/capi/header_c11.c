@@ -47,6 +47,10 @@ SIZE(struct skerry_setattr, 64);
 AT(struct skerry_lock, start, 8);
 AT(struct skerry_lock, owner, 24);
 SIZE(struct skerry_lock, 40);
+AT(struct skerry_store_check, advice, 16);
+SIZE(struct skerry_store_check, 24);
+AT(struct skerry_store_rate, object_bytes, 16);
+SIZE(struct skerry_store_rate, 56);
 
 const char* version_seen_from_c(void);
 const char* version_seen_from_c(void) { return skerry_version(); }
