@@ -56,6 +56,29 @@ std::string md5_text(std::string_view text) {
   return base64({digest, length});
 }
 
+/// The part of a listing's bound that every store takes: some refuse what can be no key's beginning
+/// to them, a component "." or "..", with blanks around it or not, or a part of a character.
+/// `bound` begins with it, so it lets more through, never less.
+std::string_view askable(std::string_view bound) {
+  size_t lead = bound.size();  // of the last character: behind where it begins
+  while (lead > 0 && bound.size() - lead < 3 && (bound[lead - 1] & 0xc0) == 0x80) --lead;
+  if (lead > 0) {
+    const auto first = static_cast<unsigned char>(bound[lead - 1]);
+    const size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
+    if (bound.size() - lead + 1 < length) bound = bound.substr(0, lead - 1);
+  }
+  for (size_t start = 0; start < bound.size();) {
+    const size_t end = std::min(bound.find('/', start), bound.size());
+    std::string_view component = bound.substr(start, end - start);
+    const auto blank = [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); };
+    while (!component.empty() && blank(component.front())) component.remove_prefix(1);
+    while (!component.empty() && blank(component.back())) component.remove_suffix(1);
+    if (component == "." || component == "..") return bound.substr(0, start);
+    start = end + 1;
+  }
+  return bound;
+}
+
 /// What encoding-type=url made of a key.
 std::string url_decoded(std::string text) {
   std::replace(text.begin(), text.end(), '+', ' ');
@@ -134,7 +157,7 @@ int errno_of(int status, const std::string& code) {
 bool may_pass(int status, const std::string& code) {
   return (status >= 500 && status != 501 && status != 507) || status == 429 || status == 408 ||
          status == 409 || code == "RequestTimeout" || code == "BadDigest" ||
-         code == "XAmzContentSHA256Mismatch";
+         code == "XAmzContentSHA256Mismatch" || code == "XAmzContentChecksumMismatch";
 }
 
 bool is_throttled(int status, const std::string& code) {
@@ -518,16 +541,19 @@ Result<ObjectPage> S3ObjectStore::list(const OpContext& ctx, std::string_view pr
                                        std::string_view start_after, uint32_t limit) {
   ObjectPage page;
   const LocationPtr at = location();
+  const std::string whole_prefix = at->prefix + std::string(prefix);
+  const std::string whole_after = start_after.empty() ? "" : at->prefix + std::string(start_after);
+  const std::string_view asked_after = askable(whole_after);
   std::string token;
   while (page.objects.size() < limit) {
     const auto wanted = std::min<size_t>(limit - page.objects.size(), kMaxListed);
     Call call{"GET", "", {{"list-type", "2"}, {"encoding-type", "url"}}, {}, {}, {}};
     call.query.emplace_back("max-keys", std::to_string(wanted));
-    call.query.emplace_back("prefix", at->prefix + std::string(prefix));
+    call.query.emplace_back("prefix", askable(whole_prefix));
     if (!token.empty()) {
       call.query.emplace_back("continuation-token", token);
-    } else if (!start_after.empty()) {
-      call.query.emplace_back("start-after", at->prefix + std::string(start_after));
+    } else if (!asked_after.empty()) {
+      call.query.emplace_back("start-after", asked_after);
     }
     SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
     const std::optional<ptree> xml = parse_xml(answer.text);
@@ -545,6 +571,12 @@ Result<ObjectPage> S3ObjectStore::list(const OpContext& ctx, std::string_view pr
         return Error(EIO, at->describe() + ": a listing of keys that were not asked for");
       }
       info.key.erase(0, at->prefix.size());
+      if (!info.key.starts_with(prefix)) {
+        if (info.key < prefix) continue;
+        page.more = false;  // and none that follows does
+        return page;
+      }
+      if (!start_after.empty() && info.key <= start_after) continue;
       info.size_bytes = strtoull(text_of(child, "Size").c_str(), nullptr, 10);
       info.modified_ns = xml_time(text_of(child, "LastModified"));
       info.etag = unquoted(text_of(child, "ETag"));
