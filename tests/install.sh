@@ -10,7 +10,7 @@ test=(catch2 python3-pytest python3-venv python3-pip clang libclang-rt-14-dev cl
 want=("${build[@]}")
 [ "${1:-test}" = build ] || want+=("${test[@]}")
 # fsx, of the mount's tests, is compiled from crates.io; porcupine and Toxiproxy, of those with
-# PostgreSQL, from Go's module proxy.
+# PostgreSQL, and the S3 servers from Go's module proxy.
 [ "${1:-test}" = build ] || command -v cargo >/dev/null || want+=(cargo-web)
 [ "${1:-test}" = build ] || command -v go >/dev/null || want+=(golang-go)
 missing=()

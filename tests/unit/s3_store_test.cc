@@ -352,6 +352,38 @@ TEST_CASE("s3: listings that are wrong are errors", "[s3]") {
   CHECK(page->objects[0].modified_ns == TimeNs{1369353601} * 1000 * kMs);
 }
 
+TEST_CASE("s3: a listing's bounds are asked for as every server takes them", "[s3]") {
+  std::string line;
+  Fixture f([&](const Request& request) {
+    line = request.line();
+    std::string answer = "<ListBucketResult><IsTruncated>true</IsTruncated>";
+    for (const char* key : {"a/-", "a/.b", "a/.c", "a/.d", "a/0", "b"}) {
+      answer += std::string("<Contents><Key>p/") + key + "</Key></Contents>";
+    }
+    return Answer{HttpServer::whole("200 OK", "", answer + "</ListBucketResult>")};
+  });
+  // What the shorter bounds let through is left out, and nothing is asked behind the last key.
+  auto page = f.store->list(f.ctx, "a/.", "a/.b", 10);
+  REQUIRE(message(page) == "");
+  REQUIRE(page->objects.size() == 2);
+  CHECK(page->objects[0].key == "a/.c");
+  CHECK(page->objects[1].key == "a/.d");
+  CHECK_FALSE(page->more);
+
+  const std::pair<const char*, const char*> asked[] = {
+      {"a/.", "p%2Fa%2F"},     {"a/../b", "p%2Fa%2F"},      {".", "p%2F"},
+      {"a/ ./b", "p%2Fa%2F"},  {"a/.b", "p%2Fa%2F.b"},      {"a/...", "p%2Fa%2F..."},
+      {"a\xc3", "p%2Fa"},      {"a/.\xe2\x82", "p%2Fa%2F"}, {"\xc3\xa9", "p%2F%C3%A9"},
+      {"\xf0\x9f\x98", "p%2F"}};
+  for (const auto& [prefix, shorter] : asked) {
+    INFO(line);
+    (void)f.store->list(f.ctx, prefix, "", 1);
+    CHECK(line.find(std::string("&prefix=") + shorter + " ") != std::string::npos);
+    (void)f.store->list(f.ctx, "", prefix, 1);
+    CHECK(line.find(std::string("&start-after=") + shorter + " ") != std::string::npos);
+  }
+}
+
 TEST_CASE("s3: an upload that fails after it was answered", "[s3]") {
   Fixture f([&](const Request&) {
     return Answer{HttpServer::whole("200 OK", "", error_xml("InternalError"))};
