@@ -72,7 +72,7 @@ Status never(const OpContext& ctx) {
     if (ctx.cancel == nullptr) {
       std::this_thread::yield();
     } else {
-      ctx.cancel->wait(seen, 1000 * kMs);
+      ctx.cancel->wait(seen, kMs);
     }
   }
 }
