@@ -5,10 +5,14 @@
 #include <cstdio>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <span>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "io/blocked_signals.h"
 
 namespace skerry {
 namespace {
@@ -338,7 +342,20 @@ class Probe {
   template <typename Body>
   static void in_threads(uint32_t count, const Body& body) {
     std::vector<std::thread> threads;
-    for (uint32_t i = 0; i < count; ++i) threads.emplace_back([&body, i] { body(i); });
+    threads.reserve(count);
+    const auto run = [&body](uint32_t i) {
+      try {
+        body(i);
+      } catch (const std::bad_alloc&) {  // the others go on
+      }
+    };
+    {
+      const BlockedSignals blocked;
+      try {
+        for (uint32_t i = 0; i < count; ++i) threads.emplace_back(run, i);
+      } catch (const std::system_error&) {  // with those that there are
+      }
+    }
     for (std::thread& thread : threads) thread.join();
   }
 
@@ -392,6 +409,7 @@ class Probe {
     const TimeNs elapsed = ctx_.clock->monotonic_ns() - began;
     SKERRY_TRY(ctx_.check());
     if (!failure.ok()) return failure;
+    if (times.empty()) return Error(EAGAIN, "no thread or no memory for a request");
     if (puts) *stored = times.size();
     std::sort(times.begin(), times.end());
     const size_t n = times.size();

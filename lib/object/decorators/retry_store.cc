@@ -165,26 +165,23 @@ void RetryObjectStore::get_many(const OpContext& ctx, std::span<ObjectRange> ran
   }
   Attempts attempts(*this, ctx);
   std::vector<size_t> failed;
-  base_->get_many(ctx, ranges, [&](size_t i) {
+  const auto ended = [&](size_t i, std::vector<size_t>& worth_another) {
     const Status& result = ranges[i].result;
-    if (!result.ok() && result.error().retryable()) return failed.push_back(i);
+    if (!result.ok() && result.error().retryable()) return worth_another.push_back(i);
     done(i);
-  });
-  if (failed.empty()) attempts.succeeded();
+  };
+  base_->get_many(ctx, ranges, [&](size_t i) { ended(i, failed); });
   while (!failed.empty() && attempts.another(ranges[failed.front()].result.error())) {
     std::vector<ObjectRange> again;
     for (size_t i : failed) again.push_back({ranges[i].key, ranges[i].offset, ranges[i].out, {}});
     std::vector<size_t> still;
     base_->get_many(ctx, again, [&](size_t a) {
-      const size_t i = failed[a];
-      ranges[i].result = std::move(again[a].result);
-      const Status& result = ranges[i].result;
-      if (!result.ok() && result.error().retryable()) return still.push_back(i);
-      done(i);
+      ranges[failed[a]].result = std::move(again[a].result);
+      ended(failed[a], still);
     });
     failed = std::move(still);
-    if (failed.empty()) attempts.succeeded();
   }
+  if (failed.empty()) attempts.succeeded();
   for (size_t i : failed) done(i);
 }
 
