@@ -6,11 +6,12 @@ import os
 import pathlib
 import shutil
 import signal
+import subprocess
 import tempfile
 
 import pytest
 
-from mounts import Mount, skerry
+from mounts import Mount, mounted_beneath, skerry
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +26,9 @@ def tmp_path():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="skerry-fuse-"))
     folder.chmod(0o755)
     yield folder
+    # What a failed test left mounted would keep its folder, and everything in it, for ever.
+    for point in mounted_beneath(folder):
+        subprocess.run(["fusermount3", "-u", "-z", point], timeout=30)
     shutil.rmtree(folder)
 
 

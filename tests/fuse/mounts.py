@@ -27,9 +27,17 @@ def skerry(*arguments, status=0):
     return result.stdout.decode()
 
 
-def is_mounted(directory):
+def mount_points():
     with open("/proc/self/mounts") as mounts:
-        return any(line.split()[1] == str(directory) for line in mounts)
+        return [line.split()[1] for line in mounts]
+
+
+def is_mounted(directory):
+    return str(directory) in mount_points()
+
+
+def mounted_beneath(directory):
+    return [point for point in mount_points() if point.startswith(f"{directory}/")]
 
 
 def wait_until(condition, seconds=60, what=""):

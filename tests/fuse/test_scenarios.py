@@ -236,26 +236,31 @@ def test_a_mount_killed_under_load(url, tmp_path):
     promised = tmp_path / "promised"
     for turn in range(3):
         mount = Mount(url, tmp_path / "point")
+        # Names are relative to the mount's root: once unmounted, the path is the folder beneath.
+        root = os.open(mount.path, os.O_DIRECTORY)
         children = []
         for worker in range(3):
             child = os.fork()
             if child == 0:
                 chance = random.Random(turn * 10 + worker)
                 log = os.open(f"{promised}-{worker}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                create = lambda path, flags: os.open(path, flags, 0o644, dir_fd=root)  # noqa: E731
                 try:
                     for i in range(10**6):
                         name = f"{turn}-{worker}-{i}"
                         size = chance.choice([10, 3000, 20_000, 400_000])
-                        with open(mount / name, "wb") as file:
+                        with open(name, "wb", opener=create) as file:
                             file.write(name.encode().ljust(16) * (size // 16))
                         if i % 3 == 2:
-                            os.rename(mount / name, mount / f"{name}-moved")
-                            name += "-moved"
+                            moved = f"{name}-moved"
+                            os.rename(name, moved, src_dir_fd=root, dst_dir_fd=root)
+                            name = moved
                         os.write(log, f"{name} {size // 16 * 16}\n".encode())
                 except OSError:
                     pass
                 os._exit(0)
             children.append(child)
+        os.close(root)
         time.sleep(1.5)
         mount.process.kill()
         mount.end()
