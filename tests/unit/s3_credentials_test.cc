@@ -201,7 +201,10 @@ TEST_CASE("s3 keys: answers of services that are no keys", "[s3][credentials]") 
            Answer{"", true},
            Answer{"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n" + json("A"), true},
        }) {
-    answer = wrong;
+    {
+      std::lock_guard lock(at.mutex);
+      answer = wrong;
+    }
     INFO(wrong.bytes.substr(0, 200));
     auto got = s3::container_credentials(at.ctx, {at.server.url() + "/x", "", "BEARER"});
     CHECK((code(got) == EACCES || code(got) == EIO));
