@@ -1,14 +1,12 @@
 #include "object/s3/s3_store.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 
-#include "base/crc32c.h"
 #include "base/percent.h"
 #include "object/s3/credentials.h"
+#include "object/s3/digests.h"
+#include "object/s3/problem.h"
 #include "object/s3/times.h"
 #include "object/s3/xml.h"
 
@@ -16,9 +14,13 @@ namespace skerry {
 
 using boost::property_tree::ptree;
 using s3::append_xml;
+using s3::base64;
+using s3::crc32c_text;
 using s3::http_time;
 using s3::Location;
+using s3::md5_text;
 using s3::parse_xml;
+using s3::Problem;
 using s3::text_of;
 using s3::xml_time;
 
@@ -30,31 +32,6 @@ constexpr TimeNs kSecond = 1'000'000'000;
 constexpr int kBucketAttempts = 5;
 constexpr TimeNs kBucketPauseNs = kSecond / 10;
 constexpr TimeNs kFirstKeysNs = 60 * kSecond;  // how long they may take
-
-std::string base64(ByteView bytes) {
-  std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                     reinterpret_cast<const unsigned char*>(bytes.data()),
-                                     static_cast<int>(bytes.size()));
-  out.resize(static_cast<size_t>(length));
-  return out;
-}
-
-/// As x-amz-checksum-crc32c has it.
-std::string crc32c_text(const std::vector<ByteView>& pieces) {
-  uint32_t crc = 0;
-  for (ByteView piece : pieces) crc = crc32c(crc, piece);
-  const uint32_t big_endian = __builtin_bswap32(crc);
-  return base64(std::as_bytes(std::span(&big_endian, 1)));
-}
-
-std::string md5_text(std::string_view text) {
-  std::byte digest[EVP_MAX_MD_SIZE];
-  unsigned length = 0;
-  EVP_Digest(text.data(), text.size(), reinterpret_cast<unsigned char*>(digest), &length, EVP_md5(),
-             nullptr);
-  return base64({digest, length});
-}
 
 /// The part of a listing's bound that every store takes: some refuse what can be no key's beginning
 /// to them, a component "." or "..", with blanks around it or not, or a part of a character.
@@ -93,7 +70,7 @@ void add_customer_key(const Location& at, HttpHeaders* headers) {
   const std::string name = "x-amz-server-side-encryption-customer-";
   headers->emplace_back(name + "algorithm", "AES256");
   headers->emplace_back(name + "key", base64(as_bytes(at.sse_key)));
-  headers->emplace_back(name + "key-md5", md5_text(at.sse_key));
+  headers->emplace_back(name + "key-md5", md5_text({as_bytes(at.sse_key)}));
 }
 
 /// What is said once of an object, when it is made.
@@ -121,60 +98,6 @@ std::string unquoted(std::string_view etag) {
   return std::string(etag);
 }
 
-int errno_of(int status, const std::string& code) {
-  static constexpr std::pair<std::string_view, int> kCodes[] = {
-      {"NoSuchKey", ENOENT},          {"NoSuchUpload", ENOENT},
-      {"NoSuchBucket", EIO},          {"PreconditionFailed", EEXIST},
-      {"InvalidRange", EINVAL},       {"InvalidPart", EINVAL},
-      {"InvalidPartOrder", EINVAL},   {"EntityTooSmall", EINVAL},
-      {"EntityTooLarge", EFBIG},      {"KeyTooLongError", ENAMETOOLONG},
-      {"QuotaExceeded", ENOSPC},      {"XMinioStorageFull", ENOSPC},
-      {"InvalidObjectState", EACCES}, {"NotImplemented", ENOTSUP},
-      {"RequestTimeout", EIO},
-  };
-  for (const auto& [name, number] : kCodes) {
-    if (name == code) return number;
-  }
-  switch (status) {
-    case 401:
-    case 403:
-      return EACCES;
-    case 404:
-      return code.empty() ? ENOENT : EIO;
-    case 412:
-      return EEXIST;
-    case 416:
-      return EINVAL;
-    case 501:
-      return ENOTSUP;
-    case 507:
-      return ENOSPC;
-    default:
-      return EIO;
-  }
-}
-
-bool may_pass(int status, const std::string& code) {
-  return (status >= 500 && status != 501 && status != 507) || status == 429 || status == 408 ||
-         status == 409 || code == "RequestTimeout" || code == "BadDigest" ||
-         code == "XAmzContentSHA256Mismatch" || code == "XAmzContentChecksumMismatch";
-}
-
-bool is_throttled(int status, const std::string& code) {
-  return status == 503 || status == 429 || code == "SlowDown" || code.starts_with("Throttling") ||
-         code == "RequestLimitExceeded";
-}
-
-/// RFC 9110, Retry-After: seconds, or a time of the server's clock. 0 where nothing is said.
-uint64_t pause_s_of(const HttpAnswer& answer) {
-  const std::string_view text = answer.header("retry-after");
-  uint64_t seconds = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (error == std::errc() && end == text.data() + text.size()) return seconds;
-  const TimeNs then = http_time(text), now = http_time(answer.header("date"));
-  return then > now && now > 0 ? static_cast<uint64_t>((then - now) / kSecond) : 0;
-}
-
 }  // namespace
 
 struct S3ObjectStore::Call {
@@ -184,39 +107,6 @@ struct S3ObjectStore::Call {
   HttpHeaders headers;
   std::vector<ByteView> body;
   MutableBytes into;
-};
-
-/// What an answer that refuses says: the element Error, where there is one.
-struct S3ObjectStore::Problem {
-  std::string code, message, region, request_id;
-  uint64_t pause_s;
-
-  explicit Problem(const HttpAnswer& answer) : pause_s(pause_s_of(answer)) {
-    if (std::optional<ptree> xml = parse_xml(answer.text)) {
-      code = text_of(*xml, "Code");
-      message = text_of(*xml, "Message");
-      region = text_of(*xml, "Region");
-      request_id = text_of(*xml, "RequestId");
-    }
-    if (request_id.empty()) request_id = answer.header("x-amz-request-id");
-    if (const auto header = answer.header("x-amz-bucket-region"); !header.empty()) region = header;
-  }
-
-  Error error(const Call& call, int status, const Location& location) const {
-    std::string text = location.describe() + ": " + call.method;
-    if (!call.key.empty()) text += " " + call.key;
-    text += ": " + std::to_string(status);
-    if (!code.empty()) text += " " + code;
-    if (!message.empty()) text += ", " + message;
-    if (!request_id.empty()) text += " (request " + request_id + ")";
-    const bool passes = may_pass(status, code);
-    const std::string_view method = call.method;
-    return Error(errno_of(status, code), text)
-        .set_retryable(passes)
-        .set_throttled(is_throttled(status, code))
-        .set_pause_s(pause_s)
-        .set_maybe_applied(passes && method != "GET" && method != "HEAD");
-  }
 };
 
 Result<std::unique_ptr<S3ObjectStore>> S3ObjectStore::open(std::string_view url, Clock& clock,
@@ -347,7 +237,7 @@ Result<HttpAnswer> S3ObjectStore::send(const OpContext& ctx, const Call& call) {
     const Problem problem(answer);
     if (attempt == 0 && learn(answer, problem, *at)) continue;
     if (attempt == 0 && renew(ctx, call, answer, problem, keys)) continue;
-    return problem.error(call, answer.status, *at);
+    return problem.error(call.method, call.key, answer.status, *at);
   }
 }
 
@@ -459,7 +349,7 @@ void S3ObjectStore::get_many(const OpContext& ctx, std::span<ObjectRange> ranges
                learn(*answer, problem, *at) || renew(ctx, calls[r], *answer, problem, *keys)) {
       return again.push_back(where[r]);
     } else {
-      range.result = problem.error(calls[r], answer->status, *at);
+      range.result = problem.error(calls[r].method, calls[r].key, answer->status, *at);
     }
     done(where[r]);
   });
@@ -512,7 +402,8 @@ Result<std::vector<DeleteOutcome>> S3ObjectStore::remove_batch(
   body += "</Delete>";
   if (alone.size() < keys.size()) {
     Call call{"POST", "", {{"delete", ""}}, {}, {as_bytes(body)}, {}};
-    call.headers = {{"content-type", "application/xml"}, {"content-md5", md5_text(body)}};
+    call.headers = {{"content-type", "application/xml"},
+                    {"content-md5", md5_text({as_bytes(body)})}};
     SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
     const std::optional<ptree> xml = parse_xml(answer.text);
     if (!xml) {
@@ -526,7 +417,7 @@ Result<std::vector<DeleteOutcome>> S3ObjectStore::remove_batch(
         if (at->prefix + keys[i] != key) continue;
         const std::string code = text_of(child, "Code");
         outcomes[i].error =
-            code == "NoSuchKey" ? 0 : errno_of(code == "AccessDenied" ? 403 : 0, code);
+            code == "NoSuchKey" ? 0 : s3::errno_of(code == "AccessDenied" ? 403 : 0, code);
       }
     }
   }
@@ -613,7 +504,7 @@ Result<UploadedPart> S3ObjectStore::put_part(const OpContext& ctx, std::string_v
   const LocationPtr at = location();
   Call call{"PUT", at->prefix + std::string(key), {}, {}, {data}, {}};
   call.query = {{"partNumber", std::to_string(number)}, {"uploadId", std::string(upload_id)}};
-  call.headers = {{"content-md5", md5_text(as_string_view(data))}};
+  call.headers = {{"content-md5", md5_text({data})}};
   add_customer_key(*at, &call.headers);
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   return UploadedPart{number, unquoted(answer.header("etag"))};
@@ -642,7 +533,7 @@ Status S3ObjectStore::complete_upload(const OpContext& ctx, std::string_view key
   SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
   // The server says 200 before it is done, and what went wrong then is in the body.
   if (std::optional<ptree> xml = parse_xml(answer.text); !xml || xml->get_child_optional("Code")) {
-    return Problem(answer).error(call, 500, *at);
+    return Problem(answer).error(call.method, call.key, 500, *at);
   }
   return {};
 }

@@ -19,6 +19,7 @@
 #include "object/object_store.h"
 #include "object/s3/credentials_provider.h"
 #include "object/s3/location.h"
+#include "object/s3/problem.h"
 
 namespace skerry {
 
@@ -64,7 +65,6 @@ class S3ObjectStore final : public ObjectStore {
  private:
   using LocationPtr = std::shared_ptr<const s3::Location>;
   struct Call;
-  struct Problem;
 
   LocationPtr location() const;
   static Result<Call> get_call(const s3::Location& location, std::string_view key, uint64_t offset,
@@ -75,8 +75,8 @@ class S3ObjectStore final : public ObjectStore {
   HttpRequest request_of(const Call& call, const s3::Location& location,
                          const s3::Credentials& credentials) const;
   bool renew(const OpContext& ctx, const Call& call, const HttpAnswer& answer,
-             const Problem& problem, const s3::Credentials& used);
-  bool learn(const HttpAnswer& answer, const Problem& problem, const s3::Location& used);
+             const s3::Problem& problem, const s3::Credentials& used);
+  bool learn(const HttpAnswer& answer, const s3::Problem& problem, const s3::Location& used);
 
   const std::shared_ptr<s3::CredentialsProvider> credentials_;
   Clock& clock_;
