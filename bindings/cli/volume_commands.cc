@@ -25,11 +25,16 @@ int run_format(Invocation& self, const FormatOptions& options) {
     settings.push_back("session_expiry=" + options.session_expiry);
   }
   if (options.durable) settings.push_back("durable=1");
+  constexpr int kWarnings = 1;
+  skerry_set_log(
+      [](void* report, int, const char* line) { static_cast<Report*>(report)->note(line); },
+      &self.report, kWarnings);
   if (skerry_format(url.c_str(), option_array(settings).data()) < 0) {
     self.report.failure(skerry_last_error());
   } else if (self.verbose) {
     self.report.note("formatted");  // the URL may hold a password
   }
+  skerry_set_log(nullptr, nullptr, kWarnings);
   return self.status();
 }
 

@@ -152,8 +152,11 @@ SKERRY_API void skerry_cancel_free(skerry_cancel* cancel);
  *   session_expiry=DURATION  clients not heard of for so long are given up, and their locks with
  *                    them (default 60s, 5s to a day; suffixes ms, s, m)
  * SIZE takes K, M, G, T suffixes (powers of 1,024).
- * @return 0; -EEXIST (a volume is there already; nothing was changed), -EINVAL (bad URL or
- * option), -EACCES, -ENOENT (folder or database missing), -ENOTSUP (unknown scheme). */
+ * In S3 the prefix becomes the volume's alone, and the store is tried first: putting, getting,
+ * ranges, listing, deleting, conditional puts. What it lacks is logged as warnings
+ * (skerry_set_log()); one that does not give back what was put is refused.
+ * @return 0; -EEXIST (a volume is there already, or the prefix holds another volume's data;
+ * nothing was changed), -EINVAL (bad URL or option), -EIO (the object store will not do), -EACCES, -ENOENT (folder or database missing), -ENOTSUP (unknown scheme). */
 SKERRY_API int skerry_format(const char* url, const char* const* options);
 
 /** Opens a volume. `options` as for skerry_format; keys:

@@ -5,8 +5,10 @@
 #include <cstring>
 #include <utility>
 
+#include "base/log.h"
 #include "meta/stores/postgres/postgres_store.h"
 #include "meta/stores/sqlite/sqlite_store.h"
+#include "object/claim.h"
 #include "object/decorators/hedge_store.h"
 #include "object/decorators/limit_store.h"
 #include "object/decorators/retry_store.h"
@@ -82,9 +84,6 @@ std::unique_ptr<ObjectStore> with_retries(std::shared_ptr<ObjectStore> store,
       system_random(), RetryOptions{.max_attempts = 8, .budget = options.retry_budget});
 }
 
-/// Names the volume that a prefix belongs to: its UUID.
-constexpr char kOwnerKey[] = "skerry-volume";
-
 /// A folder that is not there, say on a file system that is not mounted, must not be made anew:
 /// the volume would look as if its data were lost.
 Status check_folder(const std::string& path) {
@@ -126,7 +125,9 @@ Result<std::unique_ptr<ObjectStore>> open_objects(std::string_view url, DataFold
   }
   SKERRY_ASSIGN(std::string path, data_path(url));
   if (folder == DataFolder::kMustExist) SKERRY_TRY(check_folder(path));
-  return LocalObjectStore::open(path, clock);
+  SKERRY_ASSIGN(std::shared_ptr<ObjectStore> store, LocalObjectStore::open(path, clock));
+  return std::unique_ptr<ObjectStore>(
+      std::make_unique<RetryObjectStore>(std::move(store), system_random()));
 }
 
 Status claim_objects(const OpContext& ctx, std::string_view url, const std::string& uuid,
@@ -138,20 +139,9 @@ Status claim_objects(const OpContext& ctx, std::string_view url, const std::stri
   SKERRY_ASSIGN(std::shared_ptr<S3ObjectStore> bucket, S3ObjectStore::open(url, clock));
   SKERRY_TRY(bucket->make_bucket_if_absent(ctx));
   const std::unique_ptr<ObjectStore> objects = with_retries(bucket, {});
-  Status put = objects->put(ctx, kOwnerKey, {as_bytes(uuid)}, {.if_absent = true});
-  std::string owner(uuid.size(), '\0');
-  if (!put.ok() && put.error().code() != EEXIST) return put;
-  SKERRY_TRY(objects->get(ctx, kOwnerKey, 0, std::as_writable_bytes(std::span(owner))));
-  if (owner != uuid) {
-    return Error(EEXIST, objects->describe() + " holds the data of volume " + owner +
-                             "; choose another prefix, or delete the object \"" + kOwnerKey +
-                             "\" there if that volume is gone");
-  }
-  SKERRY_ASSIGN(ObjectPage listed, objects->list(ctx, kOwnerKey, "", 1));
-  if (listed.objects.empty() || listed.objects.front().key != kOwnerKey) {
-    return Error(EIO, objects->describe() + " does not list what was put there");
-  }
-  return {};
+  return claim_prefix(ctx, *objects, uuid, system_random(), [&](const StoreCheck& check) {
+    log_message(LogLevel::kWarning, objects->describe() + ": " + check.name + ": " + check.advice);
+  });
 }
 
 Status check_storage_url(std::string_view url) {

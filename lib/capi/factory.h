@@ -27,9 +27,8 @@ Result<std::unique_ptr<meta::Store>> create_metadata(std::string_view url, Clock
 enum class DataFolder { kMustExist, kMake };
 Result<std::unique_ptr<ObjectStore>> open_objects(std::string_view url, DataFolder folder,
                                                   Clock& clock, const RequestOptions& options = {});
-/// Makes the place of a new volume's data its own, which shows that it can be written, read and
-/// listed. In S3 the bucket is made if there is none, and an object that names the volume is put;
-/// EEXIST if another volume's is there.
+/// Makes the place of a new volume's data its own. In S3 the bucket is made if there is none, and
+/// the prefix claimed: see object/claim.h. What the store lacks is logged as warnings.
 Status claim_objects(const OpContext& ctx, std::string_view url, const std::string& uuid,
                      Clock& clock);
 /// Whether open_objects() would understand the URL; touches nothing.

@@ -35,6 +35,10 @@ struct StoreRate {
 };
 
 struct StoreProbe {
+  /// What a volume cannot do without, in some thirty small requests: putting, getting, ranges,
+  /// listing, conditional puts, deleting. Then what could not be removed, where a check has said
+  /// that listing or deleting is wrong, is no error.
+  bool essentials = false;
   std::function<void(const StoreCheck&)> on_check;
   std::function<void(const StoreRate&)> on_rate;             // empty: rates are not measured
   std::function<bool(uint64_t done, uint64_t total)> going;  // false: stop, ECANCELED; may be empty

@@ -49,7 +49,7 @@ class Volume {
  public:
   struct Parts {
     std::shared_ptr<meta::Store> store;
-    std::shared_ptr<ObjectStore> objects;  // the store itself; decorated here
+    std::shared_ptr<ObjectStore> objects;  // with the retries it needs
     meta::VolumeFormat format;
     Credentials credentials;  // of calls that name none
     Clock* clock = nullptr;
@@ -75,7 +75,7 @@ class Volume {
   Executor& queue_executor() { return *queue_executor_; }
   CountingObjectStore& counted_objects() { return *counting_; }
   meta::CountingStore& counted_store() { return *counted_store_; }
-  ObjectStore& objects() { return *objects_; }
+  ObjectStore& objects() { return *counting_; }
   Clock& clock() const { return *parts_.clock; }
   WriterTable& writers() { return writers_; }
   LockTable& locks() { return locks_; }
@@ -112,7 +112,6 @@ class Volume {
   std::shared_ptr<meta::CountingStore> counted_store_;  // shared with meta_
   std::unique_ptr<meta::Meta> meta_;
   std::shared_ptr<CountingObjectStore> counting_;
-  std::shared_ptr<ObjectStore> objects_;
   std::unique_ptr<data::BlockStore> blocks_;
   std::unique_ptr<data::FileStore> files_;
   WriterTable writers_;

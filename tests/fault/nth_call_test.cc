@@ -10,6 +10,7 @@
 #include "fault/call_faults.h"
 #include "fault/workload.h"
 #include "meta/session.h"
+#include "object/decorators/retry_store.h"
 #include "object/local/local_store.h"
 #include "vfs/maintenance.h"
 
@@ -82,7 +83,8 @@ class Run {
     local.random = &random_;
     SKERRY_ASSIGN(parts.objects, LocalObjectStore::open(folder_.file("data"), clock_, local));
     if (faulty && seam_ == Seam::kObjects) {
-      parts.objects = std::make_shared<FaultObjectStore>(parts.objects, faults_);
+      parts.objects = std::make_shared<RetryObjectStore>(
+          std::make_shared<FaultObjectStore>(parts.objects, faults_), random_);
     }
     vfs::VolumeOptions options;
     options.io_threads = 0;  // calls are made in one order

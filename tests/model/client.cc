@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "meta/session.h"
+#include "object/decorators/retry_store.h"
 #include "vfs/maintenance.h"
 
 namespace skerry::model {
@@ -71,10 +72,11 @@ bool Client::open_volume() {
   store_ = std::make_shared<SimStore>(world_, *self_, shape_.knows_generation);
   vfs::Volume::Parts parts;
   parts.store = store_;
-  parts.objects = std::make_shared<SimObjects>(world_, *self_);
   parts.format = shape_.format;
   parts.clock = self_->clock.get();
   parts.random = self_->random.get();
+  parts.objects = std::make_shared<RetryObjectStore>(std::make_shared<SimObjects>(world_, *self_),
+                                                     *parts.random);
   world_.trace("open the volume");
   auto opened = vfs::Volume::open(context(), std::move(parts), shape_.options);
   if (!opened.ok()) {

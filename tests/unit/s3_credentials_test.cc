@@ -138,7 +138,13 @@ TEST_CASE("s3 keys: the order of places", "[s3][credentials]") {
   at.location.profile_in_url = true;
   CHECK(at.key() == "P");
   at.location.profile = "nobody";
+  CHECK(code(at.keys()) == EACCES);
+  CHECK(at.key().find("the profile \"nobody\" is neither in " + at.folder) == 0);
+  at.location.profile_in_url = false;  // but by AWS_PROFILE
   CHECK(at.key() == "ENV");
+  at.variables.erase("AWS_ACCESS_KEY_ID");
+  at.variables.erase("AWS_WEB_IDENTITY_TOKEN_FILE");
+  CHECK(at.key().find("the profile \"nobody\"") == 0);
   at.location.anonymous = true;
   CHECK(at.key().empty());
 }

@@ -13,56 +13,11 @@
 #include "object/decorators/retry_store.h"
 #include "object/s3/credentials.h"
 #include "support/fake_clock.h"
-#include "support/http_server.h"
+#include "unit/s3_fixture.h"
 
 namespace skerry {
-namespace {
 
-using Answer = HttpServer::Answer;
-using Request = HttpServer::Request;
-
-constexpr TimeNs kMs = 1'000'000;
-
-template <typename R>
-int code(const R& result) {
-  return result.ok() ? 0 : result.error().code();
-}
-template <typename R>
-std::string message(const R& result) {
-  return result.ok() ? "" : result.error().message();
-}
-
-std::string error_xml(const std::string& code, const std::string& more = "") {
-  return "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>" + code +
-         "</Code><Message>because</Message>" + more + "<RequestId>4711</RequestId></Error>";
-}
-
-struct Fixture {
-  explicit Fixture(HttpServer::Handler handler, HttpOptions http = {},
-                   const std::string& parameters = "")
-      : server(std::move(handler)) {
-    auto location = s3::parse_location("s3://bucket/p?endpoint=" + server.url() + parameters,
-                                       [](const char*) -> const char* { return nullptr; });
-    REQUIRE(message(location) == "");
-    store = std::make_shared<S3ObjectStore>(*location, s3::Credentials{"key", "secret", ""},
-                                            system_clock(), std::move(http));
-    ctx.clock = &system_clock();
-    ctx.deadline_ns = ctx.clock->monotonic_ns() + 20'000 * kMs;
-  }
-  Status get(std::string* out, uint64_t offset = 0) {
-    return store->get(ctx, "k", offset, std::as_writable_bytes(std::span(*out)));
-  }
-
-  HttpServer server;
-  std::shared_ptr<S3ObjectStore> store;
-  OpContext ctx;
-};
-
-std::string part(const std::string& body, const std::string& range) {
-  return HttpServer::whole("206 Partial Content", "Content-Range: bytes " + range + "\r\n", body);
-}
-
-}  // namespace
+using namespace s3_test;  // NOLINT
 
 TEST_CASE("s3: an answer that ends at any byte is no data", "[s3]") {
   const std::string answer = part("0123456789", "0-9/20");
@@ -622,7 +577,7 @@ TEST_CASE("s3: storage URLs and the environment", "[s3]") {
   }
 }
 
-TEST_CASE("s3: credentials of the environment and of shared files", "[s3]") {
+TEST_CASE("s3: the settings of a profile", "[s3]") {
   const std::string file =
       "# a comment\n[default]\naws_access_key_id = D\n  nested = 1\naws_secret_access_key=S=/+\n"
       "[ profile work ]\r\naws_access_key_id=W\r\n; another\naws_session_token = T\n[empty]";
@@ -631,22 +586,6 @@ TEST_CASE("s3: credentials of the environment and of shared files", "[s3]") {
                                            {"aws_secret_access_key", "S=/+"}});
   CHECK(s3::profile_settings(file, "profile work")["aws_session_token"] == "T");
   CHECK(s3::profile_settings(file, "nobody").empty());
-  std::map<std::string, std::string> variables = {{"HOME", "/nonexistent"}};
-  auto variable = [&](const char* name) -> const char* {
-    auto found = variables.find(name);
-    return found == variables.end() ? nullptr : found->second.c_str();
-  };
-  s3::Location location;
-  location.bucket = "data";
-  CHECK(code(s3::find_credentials(location, variable)) == EACCES);
-  CHECK(message(s3::find_credentials(location, variable)).find("AWS_ACCESS_KEY_ID") !=
-        std::string::npos);
-  variables["AWS_ACCESS_KEY_ID"] = "A";
-  CHECK(code(s3::find_credentials(location, variable)) == EACCES);
-  variables["AWS_SECRET_ACCESS_KEY"] = "B";
-  CHECK(s3::find_credentials(location, variable)->access_key == "A");
-  location.anonymous = true;
-  CHECK(s3::find_credentials(location, variable)->access_key.empty());
 }
 
 }  // namespace skerry

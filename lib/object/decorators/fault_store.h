@@ -49,7 +49,7 @@ class FailNthCall final : public ObjectFaults {
 
 /// `base` is shared: simulated clients, each with faults of its own, stand over one bucket.
 /// `faults` outlives the store. Thread-safe as far as both are.
-class FaultObjectStore final : public ObjectStore {
+class FaultObjectStore : public ObjectStore {
  public:
   FaultObjectStore(std::shared_ptr<ObjectStore> base, ObjectFaults& faults)
       : base_(std::move(base)), faults_(faults) {}

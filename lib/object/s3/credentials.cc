@@ -11,11 +11,6 @@
 namespace skerry::s3 {
 namespace {
 
-std::string text_of(const Variables& variable, const char* name) {
-  const char* const value = variable(name);
-  return value == nullptr ? "" : value;
-}
-
 std::string_view trimmed(std::string_view text) {
   const size_t first = text.find_first_not_of(" \t\r");
   if (first == text.npos) return {};
@@ -25,11 +20,6 @@ std::string_view trimmed(std::string_view text) {
 std::string contents(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
-std::string path_of(const Variables& variable, const char* name, const char* below_home) {
-  std::string path = text_of(variable, name);
-  return path.empty() ? text_of(variable, "HOME") + below_home : path;
 }
 
 constexpr const char* kVariables[] = {
@@ -75,7 +65,7 @@ class Chain {
     }
   }
 
-  /// Empty if nothing is set up.
+  /// EACCES says what to do if nothing is set up.
   Result<CredentialsSource> choose(std::shared_ptr<const Chain> self) const;
   std::string variable(const char* name) const { return setting(variables_, name); }
   Credentials environment_keys() const {
@@ -84,7 +74,16 @@ class Chain {
   }
 
  private:
+  std::string path(const char* name, const char* below_home) const {
+    const std::string named = variable(name);
+    return named.empty() ? variable("HOME") + below_home : named;
+  }
+  std::string credentials_path() const {
+    return path("AWS_SHARED_CREDENTIALS_FILE", "/.aws/credentials");
+  }
+  std::string config_path() const { return path("AWS_CONFIG_FILE", "/.aws/config"); }
   Settings profile(const std::string& name) const;
+  Error nothing_set_up() const;
   bool is_set_up(const Settings& profile) const;
   Result<Credentials> of_profile(const OpContext& ctx, const std::string& name, int depth) const;
   Result<Credentials> of_role(const OpContext& ctx, const std::string& name,
@@ -114,14 +113,9 @@ class Chain {
 
 /// Of both files; the credentials file's settings come first.
 Settings Chain::profile(const std::string& name) const {
-  const Variables variable = [this](const char* key) -> const char* {
-    const auto found = variables_.find(key);
-    return found == variables_.end() ? nullptr : found->second.c_str();
-  };
-  Settings settings = profile_settings(
-      contents(path_of(variable, "AWS_SHARED_CREDENTIALS_FILE", "/.aws/credentials")), name);
-  Settings config = profile_settings(contents(path_of(variable, "AWS_CONFIG_FILE", "/.aws/config")),
-                                     name == "default" ? name : "profile " + name);
+  Settings settings = profile_settings(contents(credentials_path()), name);
+  Settings config =
+      profile_settings(contents(config_path()), name == "default" ? name : "profile " + name);
   // Keys are not put together from two files.
   if (settings.contains("aws_access_key_id")) config.erase("aws_session_token");
   settings.merge(config);
@@ -261,17 +255,32 @@ Result<CredentialsSource> Chain::choose(std::shared_ptr<const Chain> self) const
       return web_identity_credentials(ctx, self->sts(), role, token_file);
     });
   }
-  if (is_set_up(profile(profile_name()))) {
+  const Settings settings = profile(profile_name());
+  if (settings.empty() && !location_.profile.empty()) {
+    return Error(EACCES, "the profile \"" + location_.profile + "\" is neither in " +
+                             credentials_path() + " nor in " + config_path());
+  }
+  if (named || is_set_up(settings)) {
     return CredentialsSource(
         [self](const OpContext& ctx) { return self->of_profile(ctx, self->profile_name(), 0); });
   }
-  if (!named && container_set_up()) {
+  if (container_set_up()) {
     return CredentialsSource([self](const OpContext& ctx) { return self->of_container(ctx); });
   }
-  if (!named && !instance_disabled()) {
-    return CredentialsSource([self](const OpContext& ctx) { return self->of_instance(ctx); });
-  }
-  return CredentialsSource();
+  if (instance_disabled()) return nothing_set_up();
+  return CredentialsSource([self](const OpContext& ctx) -> Result<Credentials> {
+    Result<Credentials> got = self->of_instance(ctx);
+    if (got.ok()) return got;
+    return std::move(got).error().with_context(self->nothing_set_up().message());
+  });
+}
+
+Error Chain::nothing_set_up() const {
+  return Error(EACCES, "no credentials for s3://" + location_.bucket +
+                           ": set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or put the profile "
+                           "\"" +
+                           profile_name() + "\" into " + credentials_path() +
+                           ", or write anonymous=1 into the storage URL");
 }
 
 }  // namespace
@@ -297,41 +306,12 @@ std::map<std::string, std::string> profile_settings(std::string_view file,
   return settings;
 }
 
-Result<Credentials> find_credentials(const Location& location, const Variables& variable) {
-  if (location.anonymous) return Credentials();
-  Credentials found{text_of(variable, "AWS_ACCESS_KEY_ID"),
-                    text_of(variable, "AWS_SECRET_ACCESS_KEY"),
-                    text_of(variable, "AWS_SESSION_TOKEN")};
-  if (is_complete(found)) return found;
-  const std::string profile = location.profile.empty() ? "default" : location.profile;
-  const std::string credentials_path =
-      path_of(variable, "AWS_SHARED_CREDENTIALS_FILE", "/.aws/credentials");
-  const std::string config_path = path_of(variable, "AWS_CONFIG_FILE", "/.aws/config");
-  for (const auto& [path, section] :
-       {std::pair(credentials_path, profile),
-        std::pair(config_path, profile == "default" ? profile : "profile " + profile)}) {
-    auto settings = profile_settings(contents(path), section);
-    found = {settings["aws_access_key_id"], settings["aws_secret_access_key"],
-             settings["aws_session_token"]};
-    if (is_complete(found)) return found;
-  }
-  return Error(EACCES, "no credentials for s3://" + location.bucket +
-                           ": set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or put the profile "
-                           "\"" +
-                           profile + "\" into " + credentials_path +
-                           ", or write anonymous=1 into the storage URL");
-}
-
 Result<std::shared_ptr<CredentialsProvider>> make_credentials(const Location& location,
                                                               const Variables& variable,
                                                               Clock& clock) {
   if (location.anonymous) return fixed_credentials({});
   const auto chain = std::make_shared<const Chain>(location, variable);
   SKERRY_ASSIGN(CredentialsSource source, chain->choose(chain));
-  if (!source) {
-    SKERRY_ASSIGN(Credentials keys, find_credentials(location, variable));
-    return fixed_credentials(std::move(keys));
-  }
   return std::shared_ptr<CredentialsProvider>(
       std::make_shared<CachedCredentials>(std::move(source), clock));
 }

@@ -9,7 +9,8 @@
 //   4. the container: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or AWS_CONTAINER_CREDENTIALS_FULL_URI
 //   5. the instance metadata service, unless AWS_EC2_METADATA_DISABLED is true
 //
-// A profile that the storage URL names comes first.
+// A profile that the storage URL names comes first, and is the only place then. One that is named
+// there or by AWS_PROFILE must be there.
 #pragma once
 
 #include <functional>
@@ -31,10 +32,6 @@ using Variables = std::function<const char*(const char*)>;
 /// "profile name". Empty if there is no such section; what is malformed is passed over.
 std::map<std::string, std::string> profile_settings(std::string_view file,
                                                     std::string_view section);
-
-/// The keys that the environment or the shared files hold as they are. EACCES, with what to do, if
-/// there are none or not all of them.
-Result<Credentials> find_credentials(const Location& location, const Variables& variable);
 
 /// Of the first of the places above that is set up: which one that is, is decided here, and its
 /// files and services are read with each fetch. `variable` is not kept; `clock` is. EACCES and

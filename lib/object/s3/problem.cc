@@ -13,8 +13,9 @@ constexpr TimeNs kSecond = 1'000'000'000;
 
 bool may_pass(int status, const std::string& code) {
   return (status >= 500 && status != 501 && status != 507) || status == 429 || status == 408 ||
-         status == 409 || code == "RequestTimeout" || code == "BadDigest" ||
-         code == "XAmzContentSHA256Mismatch" || code == "XAmzContentChecksumMismatch";
+         (status == 409 && code != "RestoreAlreadyInProgress") || code == "RequestTimeout" ||
+         code == "BadDigest" || code == "XAmzContentSHA256Mismatch" ||
+         code == "XAmzContentChecksumMismatch";
 }
 
 bool is_throttled(int status, const std::string& code) {
@@ -43,7 +44,7 @@ int errno_of(int status, const std::string& code) {
       {"EntityTooLarge", EFBIG},      {"KeyTooLongError", ENAMETOOLONG},
       {"QuotaExceeded", ENOSPC},      {"XMinioStorageFull", ENOSPC},
       {"InvalidObjectState", EACCES}, {"NotImplemented", ENOTSUP},
-      {"RequestTimeout", EIO},
+      {"RequestTimeout", EIO},        {"RestoreAlreadyInProgress", EALREADY},
   };
   for (const auto& [name, number] : kCodes) {
     if (name == code) return number;
@@ -58,6 +59,7 @@ int errno_of(int status, const std::string& code) {
       return EEXIST;
     case 416:
       return EINVAL;
+    case 405:
     case 501:
       return ENOTSUP;
     case 507:
@@ -72,6 +74,8 @@ Problem::Problem(const HttpAnswer& answer) : pause_s(pause_s_of(answer)) {
     code = text_of(*xml, "Code");
     message = text_of(*xml, "Message");
     region = text_of(*xml, "Region");
+    endpoint = text_of(*xml, "Endpoint");
+    storage_class = text_of(*xml, "StorageClass");
     request_id = text_of(*xml, "RequestId");
   }
   if (request_id.empty()) request_id = answer.header("x-amz-request-id");
@@ -85,6 +89,11 @@ Error Problem::error(const char* method, const std::string& key, int status,
   text += ": " + std::to_string(status);
   if (!code.empty()) text += " " + code;
   if (!message.empty()) text += ", " + message;
+  if (code == "InvalidObjectState") {
+    text += "; it is in an archive class" +
+            (storage_class.empty() ? "" : " (" + storage_class + ")") +
+            ": restore it, as with aws s3api restore-object, and try again when that is done";
+  }
   if (!request_id.empty()) text += " (request " + request_id + ")";
   const bool passes = may_pass(status, code);
   const std::string_view verb = method;

@@ -21,7 +21,7 @@ struct Problem {
   Error error(const char* method, const std::string& key, int status,
               const Location& location) const;
 
-  std::string code, message, region, request_id;
+  std::string code, message, region, endpoint, storage_class, request_id;
   uint64_t pause_s;  // as long as the server asks to be left alone
 };
 

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <numeric>
 
 #include "base/percent.h"
 #include "object/s3/credentials.h"
 #include "object/s3/digests.h"
 #include "object/s3/problem.h"
+#include "object/s3/redirect.h"
 #include "object/s3/times.h"
 #include "object/s3/xml.h"
 
@@ -28,9 +30,12 @@ namespace {
 
 constexpr uint32_t kMaxListed = 1000;
 constexpr uint64_t kMaxPut = uint64_t{5} << 30, kMinPart = 5u << 20;
+constexpr uint64_t kCopyPart = uint64_t{1} << 30;
 constexpr TimeNs kSecond = 1'000'000'000;
 constexpr int kBucketAttempts = 5;
 constexpr TimeNs kBucketPauseNs = kSecond / 10;
+constexpr int kMaxCorrections = 3;             // of one request
+constexpr TimeNs kSkewNs = 300 * kSecond;      // that a server may mind
 constexpr TimeNs kFirstKeysNs = 60 * kSecond;  // how long they may take
 
 /// The part of a listing's bound that every store takes: some refuse what can be no key's beginning
@@ -98,6 +103,13 @@ std::string unquoted(std::string_view etag) {
   return std::string(etag);
 }
 
+/// The server has no such thing at all. (It says so of a header, too: "A header you provided
+/// implies functionality that is not implemented".)
+template <typename T>
+bool is_lack(const Result<T>& result) {
+  return !result.ok() && result.error().code() == ENOTSUP;
+}
+
 }  // namespace
 
 struct S3ObjectStore::Call {
@@ -120,9 +132,7 @@ Result<std::unique_ptr<S3ObjectStore>> S3ObjectStore::open(std::string_view url,
   ctx.clock = &clock;
   ctx.deadline_ns = clock.monotonic_ns() + kFirstKeysNs;
   if (Result<s3::Credentials> first = credentials->get(ctx); !first.ok()) {
-    Result<s3::Credentials> plain = s3::find_credentials(location, variable);
-    const std::string advice = plain.ok() ? "" : plain.error().message();
-    return std::move(first).error().with_context(advice.empty() ? location.describe() : advice);
+    return std::move(first).error().with_context(location.describe());
   }
   return std::make_unique<S3ObjectStore>(std::move(location), std::move(credentials), clock,
                                          std::move(http));
@@ -148,7 +158,7 @@ S3ObjectStore::S3ObjectStore(Location location,
       location_(std::make_shared<const Location>(std::move(location))) {}
 
 ObjectCapabilities S3ObjectStore::capabilities() const {
-  return {.conditional_put = true,
+  return {.conditional_put = can_.conditional_put,
           .multipart = true,
           .storage_class = true,
           .max_put_bytes = kMaxPut,
@@ -163,24 +173,38 @@ S3ObjectStore::LocationPtr S3ObjectStore::location() const {
   return location_;
 }
 
-/// True if the request is worth sending again because something about it is known better now.
-bool S3ObjectStore::learn(const HttpAnswer& answer, const Problem& problem, const Location& used) {
+TimeNs S3ObjectStore::clock_offset() const {
   std::lock_guard lock(mutex_);
-  if (problem.code == "RequestTimeTooSkewed") {
-    const TimeNs server = http_time(answer.header("date"));
-    if (server == 0) return false;
-    clock_offset_ns_ = server - clock_.now_ns();
-    return true;
+  return clock_offset_ns_;
+}
+
+/// Where to send the request again because something about it is known better now; null if nothing
+/// is.
+S3ObjectStore::LocationPtr S3ObjectStore::learn(const Call& call, const HttpAnswer& answer,
+                                                const Problem& problem, const LocationPtr& used,
+                                                TimeNs used_offset_ns) {
+  if (learn_clock(call, answer, problem, used_offset_ns)) return used;
+  std::optional<Location> right = s3::redirected(*used, answer, problem);
+  if (!right) return nullptr;
+  auto better = std::make_shared<const Location>(*std::move(right));
+  if (answer.status != s3::kTemporaryRedirect) {
+    std::lock_guard lock(mutex_);
+    location_ = better;
   }
-  const bool elsewhere = answer.status == 301 || answer.status == 307 || answer.status == 400;
-  if (!elsewhere || problem.region.empty() || problem.region == used.region) return false;
-  Location right = used;
-  right.region = problem.region;
-  const std::string old_name = "." + used.region + ".amazonaws.com";
-  if (const size_t at = right.endpoint.find(old_name); at != std::string::npos) {
-    right.endpoint.replace(at, old_name.size(), "." + right.region + ".amazonaws.com");
-  }
-  location_ = std::make_shared<const Location>(std::move(right));
+  return better;
+}
+
+bool S3ObjectStore::learn_clock(const Call& call, const HttpAnswer& answer, const Problem& problem,
+                                TimeNs used_offset_ns) {
+  // The answer to a HEAD has no body, and so no code.
+  const bool silent = std::string_view(call.method) == "HEAD" && answer.status == 403;
+  if (problem.code != "RequestTimeTooSkewed" && !silent) return false;
+  const TimeNs server = http_time(answer.header("date"));
+  if (server == 0) return false;
+  const TimeNs offset = server - clock_.now_ns();
+  if (std::abs(offset - used_offset_ns) < (silent ? kSkewNs : kSecond)) return false;
+  std::lock_guard lock(mutex_);
+  clock_offset_ns_ = offset;
   return true;
 }
 
@@ -200,7 +224,7 @@ bool S3ObjectStore::renew(const OpContext& ctx, const Call& call, const HttpAnsw
 }
 
 HttpRequest S3ObjectStore::request_of(const Call& call, const Location& location,
-                                      const s3::Credentials& credentials) const {
+                                      const s3::Credentials& credentials, TimeNs offset_ns) const {
   s3::SignedRequest signing;
   const std::string path = location.path(call.key);
   signing.method = call.method;
@@ -209,15 +233,10 @@ HttpRequest S3ObjectStore::request_of(const Call& call, const Location& location
   signing.headers = call.headers;
   signing.headers.emplace_back("host", location.host());
   if (location.requester_pays) signing.headers.emplace_back("x-amz-request-payer", "requester");
-  TimeNs now = clock_.now_ns();
-  {
-    std::lock_guard lock(mutex_);
-    now += clock_offset_ns_;
-  }
   s3::sign(
       signing,
       location.sign_payload ? s3::hex(s3::sha256(call.body)) : std::string(s3::kUnsignedPayload),
-      credentials, {location.region, "s3", now});
+      credentials, {location.region, "s3", clock_.now_ns() + offset_ns});
   HttpRequest request;
   request.method = call.method;
   request.url = location.origin() + s3::uri_encode(path, true);
@@ -229,14 +248,20 @@ HttpRequest S3ObjectStore::request_of(const Call& call, const Location& location
 }
 
 Result<HttpAnswer> S3ObjectStore::send(const OpContext& ctx, const Call& call) {
-  for (int attempt = 0;; ++attempt) {
-    const LocationPtr at = location();
+  LocationPtr at = location();
+  for (int corrections = 0;; ++corrections) {
     SKERRY_ASSIGN(const s3::Credentials keys, credentials_->get(ctx));
-    SKERRY_ASSIGN(HttpAnswer answer, http_.perform(ctx, request_of(call, *at, keys)));
+    const TimeNs offset = clock_offset();
+    SKERRY_ASSIGN(HttpAnswer answer, http_.perform(ctx, request_of(call, *at, keys, offset)));
     if (answer.status / 100 == 2) return answer;
     const Problem problem(answer);
-    if (attempt == 0 && learn(answer, problem, *at)) continue;
-    if (attempt == 0 && renew(ctx, call, answer, problem, keys)) continue;
+    if (corrections < kMaxCorrections) {
+      if (LocationPtr better = learn(call, answer, problem, at, offset)) {
+        at = std::move(better);
+        continue;
+      }
+      if (renew(ctx, call, answer, problem, keys)) continue;
+    }
     return problem.error(call.method, call.key, answer.status, *at);
   }
 }
@@ -266,12 +291,26 @@ Status S3ObjectStore::put(const OpContext& ctx, std::string_view key,
                           const std::vector<ByteView>& pieces, const PutOptions& options) {
   if (key.empty()) return Error(EINVAL, "an object key must not be empty");
   const LocationPtr at = location();
-  Call call{"PUT", at->prefix + std::string(key), {}, {}, pieces, {}};
-  call.headers = {{"content-type", "application/octet-stream"},
-                  {"x-amz-checksum-crc32c", crc32c_text(pieces)}};
-  if (options.if_absent) call.headers.emplace_back("if-none-match", "*");
-  add_of_object(options, *at, &call.headers);
-  SKERRY_TRY(send(ctx, call));
+  const auto send_with = [&](bool checksum) {
+    Call call{"PUT", at->prefix + std::string(key), {}, {}, pieces, {}};
+    call.headers = {{"content-type", "application/octet-stream"}};
+    if (checksum) {
+      call.headers.emplace_back("x-amz-checksum-crc32c", crc32c_text(pieces));
+    } else {
+      call.headers.emplace_back("content-md5", md5_text(pieces));
+    }
+    if (options.if_absent) call.headers.emplace_back("if-none-match", "*");
+    add_of_object(options, *at, &call.headers);
+    return send(ctx, call);
+  };
+  const bool checksum = can_.checksum;
+  Result<HttpAnswer> answer = send_with(checksum);
+  if (is_lack(answer) && checksum) {
+    answer = send_with(false);
+    if (answer.ok()) can_.checksum = false;
+  }
+  if (is_lack(answer) && options.if_absent) can_.conditional_put = false;
+  if (!answer.ok()) return std::move(answer).error();
   return {};
 }
 
@@ -322,6 +361,7 @@ Status S3ObjectStore::get(const OpContext& ctx, std::string_view key, uint64_t o
 void S3ObjectStore::get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
                              const RangeDone& done) {
   const LocationPtr at = location();
+  const TimeNs offset = clock_offset();
   const Result<s3::Credentials> keys = credentials_->get(ctx);
   std::vector<Call> calls;
   std::vector<HttpRequest> requests;
@@ -335,7 +375,7 @@ void S3ObjectStore::get_many(const OpContext& ctx, std::span<ObjectRange> ranges
       done(i);
       continue;
     }
-    requests.push_back(request_of(*call, *at, *keys));
+    requests.push_back(request_of(*call, *at, *keys, offset));
     calls.push_back(*std::move(call));
     where.push_back(i);
   }
@@ -345,8 +385,8 @@ void S3ObjectStore::get_many(const OpContext& ctx, std::span<ObjectRange> ranges
       range.result = std::move(answer).error();
     } else if (answer->status / 100 == 2) {
       range.result = check_range(*at, calls[r], range.offset, *answer);
-    } else if (const Problem problem(*answer);
-               learn(*answer, problem, *at) || renew(ctx, calls[r], *answer, problem, *keys)) {
+    } else if (const Problem problem(*answer); learn(calls[r], *answer, problem, at, offset) ||
+                                               renew(ctx, calls[r], *answer, problem, *keys)) {
       return again.push_back(where[r]);
     } else {
       range.result = problem.error(calls[r].method, calls[r].key, answer->status, *at);
@@ -389,43 +429,60 @@ Result<std::vector<DeleteOutcome>> S3ObjectStore::remove_batch(
   for (const std::string& key : keys) outcomes.push_back({key, 0});
   const LocationPtr at = location();
   std::vector<size_t> alone;
-  std::string body =
-      "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Quiet>true</Quiet>";
-  for (size_t i = 0; i < keys.size(); ++i) {
-    std::string object = "<Object><Key>";
-    if (!append_xml(at->prefix + keys[i], &object)) {
-      alone.push_back(i);
-      continue;
+  if (!can_.batch_delete) {
+    alone.resize(keys.size());
+    std::iota(alone.begin(), alone.end(), size_t{0});
+  } else {
+    Result<std::vector<size_t>> left = remove_together(ctx, *at, &outcomes);
+    if (is_lack(left)) {
+      can_.batch_delete = false;
+      return remove_batch(ctx, keys);
     }
-    body += object + "</Key></Object>";
-  }
-  body += "</Delete>";
-  if (alone.size() < keys.size()) {
-    Call call{"POST", "", {{"delete", ""}}, {}, {as_bytes(body)}, {}};
-    call.headers = {{"content-type", "application/xml"},
-                    {"content-md5", md5_text({as_bytes(body)})}};
-    SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
-    const std::optional<ptree> xml = parse_xml(answer.text);
-    if (!xml) {
-      return Error(EIO, at->describe() + ": the answer to a batch delete is no XML")
-          .set_retryable();
-    }
-    for (const auto& [name, child] : *xml) {
-      if (name != "Error") continue;
-      const std::string key = text_of(child, "Key");
-      for (size_t i = 0; i < keys.size(); ++i) {
-        if (at->prefix + keys[i] != key) continue;
-        const std::string code = text_of(child, "Code");
-        outcomes[i].error =
-            code == "NoSuchKey" ? 0 : s3::errno_of(code == "AccessDenied" ? 403 : 0, code);
-      }
-    }
+    SKERRY_ASSIGN(alone, std::move(left));
   }
   for (size_t i : alone) {
     Status removed = remove(ctx, keys[i]);
     if (!removed.ok()) outcomes[i].error = removed.error().code();
   }
   return outcomes;
+}
+
+/// DeleteObjects. Which keys it cannot name, so that they are to be removed alone.
+Result<std::vector<size_t>> S3ObjectStore::remove_together(const OpContext& ctx, const Location& at,
+                                                           std::vector<DeleteOutcome>* outcomes) {
+  std::vector<size_t> alone;
+  std::string body =
+      "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Quiet>true</Quiet>";
+  for (size_t i = 0; i < outcomes->size(); ++i) {
+    std::string object = "<Object><Key>";
+    if (!append_xml(at.prefix + (*outcomes)[i].key, &object)) {
+      alone.push_back(i);
+      continue;
+    }
+    body += object + "</Key></Object>";
+  }
+  body += "</Delete>";
+  if (alone.size() < outcomes->size()) {
+    Call call{"POST", "", {{"delete", ""}}, {}, {as_bytes(body)}, {}};
+    call.headers = {{"content-type", "application/xml"},
+                    {"content-md5", md5_text({as_bytes(body)})}};
+    SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
+    const std::optional<ptree> xml = parse_xml(answer.text);
+    if (!xml) {
+      return Error(EIO, at.describe() + ": the answer to a batch delete is no XML").set_retryable();
+    }
+    for (const auto& [name, child] : *xml) {
+      if (name != "Error") continue;
+      const std::string key = text_of(child, "Key");
+      for (size_t i = 0; i < outcomes->size(); ++i) {
+        if (at.prefix + (*outcomes)[i].key != key) continue;
+        const std::string code = text_of(child, "Code");
+        (*outcomes)[i].error =
+            code == "NoSuchKey" ? 0 : s3::errno_of(code == "AccessDenied" ? 403 : 0, code);
+      }
+    }
+  }
+  return alone;
 }
 
 Result<ObjectPage> S3ObjectStore::list(const OpContext& ctx, std::string_view prefix,
@@ -435,29 +492,45 @@ Result<ObjectPage> S3ObjectStore::list(const OpContext& ctx, std::string_view pr
   const std::string whole_prefix = at->prefix + std::string(prefix);
   const std::string whole_after = start_after.empty() ? "" : at->prefix + std::string(start_after);
   const std::string_view asked_after = askable(whole_after);
-  std::string token;
+  bool second = can_.list_v2;
+  std::string token;  // of the first version: the key to go on behind
   while (page.objects.size() < limit) {
     const auto wanted = std::min<size_t>(limit - page.objects.size(), kMaxListed);
-    Call call{"GET", "", {{"list-type", "2"}, {"encoding-type", "url"}}, {}, {}, {}};
+    Call call{"GET", "", {{"encoding-type", "url"}}, {}, {}, {}};
+    if (second) call.query.emplace_back("list-type", "2");
     call.query.emplace_back("max-keys", std::to_string(wanted));
     call.query.emplace_back("prefix", askable(whole_prefix));
     if (!token.empty()) {
-      call.query.emplace_back("continuation-token", token);
+      call.query.emplace_back(second ? "continuation-token" : "marker", token);
     } else if (!asked_after.empty()) {
-      call.query.emplace_back("start-after", asked_after);
+      call.query.emplace_back(second ? "start-after" : "marker", asked_after);
     }
-    SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
+    Result<HttpAnswer> listed = send(ctx, call);
+    if (second && token.empty() && is_lack(listed)) {
+      can_.list_v2 = second = false;
+      continue;
+    }
+    SKERRY_ASSIGN(HttpAnswer answer, std::move(listed));
     const std::optional<ptree> xml = parse_xml(answer.text);
+    // A server that does not know the second version takes the question for one of the first, and
+    // so passes start-after over.
+    if (second && token.empty() && xml && xml->get_child_optional("Marker") &&
+        !xml->get_child_optional("KeyCount")) {
+      can_.list_v2 = second = false;
+      continue;
+    }
     if (!xml || !xml->get_child_optional("IsTruncated")) {
       return Error(EIO, at->describe() + ": the answer to a listing is no ListBucketResult")
           .set_retryable();
     }
+    std::string last;
     const bool encoded = text_of(*xml, "EncodingType") == "url";
     for (const auto& [name, child] : *xml) {
       if (name != "Contents") continue;
       ObjectInfo info;
       info.key = text_of(child, "Key");
       if (encoded) info.key = url_decoded(std::move(info.key));
+      last = info.key;
       if (!info.key.starts_with(at->prefix)) {
         return Error(EIO, at->describe() + ": a listing of keys that were not asked for");
       }
@@ -468,6 +541,10 @@ Result<ObjectPage> S3ObjectStore::list(const OpContext& ctx, std::string_view pr
         return page;
       }
       if (!start_after.empty() && info.key <= start_after) continue;
+      if (page.objects.size() == limit) {  // it sent more than it was asked for
+        page.more = true;
+        return page;
+      }
       info.size_bytes = strtoull(text_of(child, "Size").c_str(), nullptr, 10);
       info.modified_ns = xml_time(text_of(child, "LastModified"));
       info.etag = unquoted(text_of(child, "ETag"));
@@ -475,7 +552,7 @@ Result<ObjectPage> S3ObjectStore::list(const OpContext& ctx, std::string_view pr
       page.objects.push_back(std::move(info));
     }
     page.more = text_of(*xml, "IsTruncated") == "true";
-    token = text_of(*xml, "NextContinuationToken");
+    token = second ? text_of(*xml, "NextContinuationToken") : last;
     if (!page.more) break;
     if (token.empty()) {
       return Error(EIO, at->describe() + ": a listing that goes on and does not say where");
@@ -530,12 +607,17 @@ Status S3ObjectStore::complete_upload(const OpContext& ctx, std::string_view key
             {}};
   call.headers = {{"content-type", "application/xml"}};
   add_customer_key(*at, &call.headers);
-  SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
-  // The server says 200 before it is done, and what went wrong then is in the body.
-  if (std::optional<ptree> xml = parse_xml(answer.text); !xml || xml->get_child_optional("Code")) {
-    return Problem(answer).error(call.method, call.key, 500, *at);
-  }
+  SKERRY_TRY(send_slow(ctx, call));
   return {};
+}
+
+Result<std::string> S3ObjectStore::send_slow(const OpContext& ctx, const Call& call) {
+  SKERRY_ASSIGN(HttpAnswer answer, send(ctx, call));
+  std::optional<ptree> xml = parse_xml(answer.text);
+  if (!xml || xml->get_child_optional("Code")) {
+    return Problem(answer).error(call.method, call.key, 500, *location());
+  }
+  return text_of(*xml, "ETag");
 }
 
 Status S3ObjectStore::abort_upload(const OpContext& ctx, std::string_view key,
@@ -548,6 +630,76 @@ Status S3ObjectStore::abort_upload(const OpContext& ctx, std::string_view key,
             {}};
   SKERRY_TRY(send(ctx, call));
   return {};
+}
+
+Status S3ObjectStore::remove_if_same(const OpContext& ctx, std::string_view key,
+                                     std::string_view etag) {
+  Call call{"DELETE", location()->prefix + std::string(key), {}, {}, {}, {}};
+  call.headers = {{"if-match", "\"" + std::string(etag) + "\""}};
+  SKERRY_TRY(send(ctx, call));
+  return {};
+}
+
+HttpHeaders S3ObjectStore::copy_source(const Location& at, std::string_view from) const {
+  HttpHeaders headers = {
+      {"x-amz-copy-source",
+       s3::uri_encode("/" + at.bucket + "/" + at.prefix + std::string(from), true)}};
+  HttpHeaders key;
+  add_customer_key(at, &key);
+  for (auto& [name, value] : key) {
+    headers.emplace_back("x-amz-copy-source-" + name.substr(6), std::move(value));
+  }
+  return headers;
+}
+
+Status S3ObjectStore::copy(const OpContext& ctx, std::string_view from, std::string_view to) {
+  SKERRY_ASSIGN(const ObjectInfo info, head(ctx, from));
+  if (info.size_bytes > kMaxPut) return copy_in_parts(ctx, from, to, info.size_bytes);
+  const LocationPtr at = location();
+  Call call{"PUT", at->prefix + std::string(to), {}, copy_source(*at, from), {}, {}};
+  add_of_object({}, *at, &call.headers);
+  SKERRY_TRY(send_slow(ctx, call));
+  return {};
+}
+
+Status S3ObjectStore::copy_in_parts(const OpContext& ctx, std::string_view from,
+                                    std::string_view to, uint64_t size_bytes) {
+  SKERRY_ASSIGN(const std::string upload, start_upload(ctx, to));
+  std::vector<UploadedPart> parts;
+  const auto copy_all = [&]() -> Status {
+    for (uint64_t offset = 0; offset < size_bytes; offset += kCopyPart) {
+      const LocationPtr at = location();
+      const auto number = static_cast<uint32_t>(parts.size() + 1);
+      Call call{"PUT", at->prefix + std::string(to), {}, copy_source(*at, from), {}, {}};
+      call.query = {{"partNumber", std::to_string(number)}, {"uploadId", upload}};
+      call.headers.emplace_back("x-amz-copy-source-range",
+                                "bytes=" + std::to_string(offset) + "-" +
+                                    std::to_string(std::min(offset + kCopyPart, size_bytes) - 1));
+      add_customer_key(*at, &call.headers);
+      SKERRY_ASSIGN(const std::string etag, send_slow(ctx, call));
+      parts.push_back({number, unquoted(etag)});
+    }
+    return complete_upload(ctx, to, upload, parts);
+  };
+  Status copied = copy_all();
+  // One that may be complete is there, or is not any more: then aborting does nothing.
+  if (!copied.ok()) static_cast<void>(abort_upload(ctx, to, upload).ok());
+  return copied;
+}
+
+Result<S3ObjectStore::Restore> S3ObjectStore::restore(const OpContext& ctx, std::string_view key,
+                                                      uint32_t days, std::string_view tier) {
+  std::string body = "<RestoreRequest xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Days>" +
+                     std::to_string(days) + "</Days><GlacierJobParameters><Tier>";
+  append_xml(tier, &body);
+  body += "</Tier></GlacierJobParameters></RestoreRequest>";
+  Call call{"POST", location()->prefix + std::string(key), {{"restore", ""}}, {}, {}, {}};
+  call.body = {as_bytes(body)};
+  call.headers = {{"content-type", "application/xml"}, {"content-md5", md5_text({as_bytes(body)})}};
+  Result<HttpAnswer> answer = send(ctx, call);
+  if (answer.ok()) return answer->status == 202 ? Restore::kBegun : Restore::kDone;
+  if (answer.error().code() == EALREADY) return Restore::kUnderWay;
+  return std::move(answer).error();
 }
 
 }  // namespace skerry
