@@ -178,10 +178,33 @@ std::string shown(const HttpRequest& request) {
   return request.method + " " + request.url.substr(0, request.url.find('?'));
 }
 
+/// What to do about a certificate that was not believed. `verdict`: OpenSSL's, of
+/// X509_verify_cert().
+std::string advice_of_tls(long verdict) {
+  switch (verdict) {
+    case 0:  // X509_V_OK: it is good, and another host's
+    case 1:  // libcurl's own, where it found that out before it asked
+      return "; ask the server by a name that its certificate has";
+    case 10:  // X509_V_ERR_CERT_HAS_EXPIRED
+      return "; renew it, or set this machine's clock";
+    case 18:  // X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
+    case 19:  // X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN
+    case 20:  // X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+      return "; if it is the right server, name its authority's with ca_bundle";
+    default:
+      return "";
+  }
+}
+
 Error failure(const Transfer& transfer, CURLcode code) {
   const HttpRequest& request = transfer.request;
   if (code == CURLE_OUT_OF_MEMORY) return Error(ENOMEM);
   std::string why = transfer.message[0] != '\0' ? transfer.message : curl_easy_strerror(code);
+  if (code == CURLE_PEER_FAILED_VERIFICATION) {
+    long verdict = -1;
+    curl_easy_getinfo(transfer.easy, CURLINFO_SSL_VERIFYRESULT, &verdict);
+    why += advice_of_tls(verdict);
+  }
   if (transfer.too_long) why = "the answer is longer than what was asked for";
   const bool lasting = code == CURLE_SSL_CACERT_BADFILE || code == CURLE_PEER_FAILED_VERIFICATION ||
                        code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL;

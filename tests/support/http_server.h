@@ -3,10 +3,13 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
+
+struct ssl_ctx_st;  // OpenSSL's
 
 namespace skerry {
 
@@ -27,20 +30,26 @@ class HttpServer {
   };
   using Handler = std::function<Answer(const Request&)>;
 
-  explicit HttpServer(Handler handler);
+  /// With TLS, where certificate and key are files of PEM.
+  explicit HttpServer(Handler handler, const std::string& certificate = "",
+                      const std::string& key = "");
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  /// "http://127.0.0.1:port".
+  /// "http://127.0.0.1:port", or "https:".
   const std::string& url() const { return url_; }
   int connections() const { return connections_; }
+  /// Of TLS, those that went on with the session of an earlier one.
+  int resumed() const { return resumed_; }
 
   /// An answer with its Content-Length.
   static std::string whole(const std::string& status, const std::string& headers,
                            const std::string& body);
 
  private:
+  class Stream;
+
   void accept();
   void serve(int connection);
 
@@ -48,7 +57,8 @@ class HttpServer {
   std::string url_;
   int listener_ = -1;
   std::atomic<bool> stop_{false};
-  std::atomic<int> connections_{0};
+  std::atomic<int> connections_{0}, resumed_{0};
+  std::shared_ptr<ssl_ctx_st> tls_;
   std::thread acceptor_;
   std::vector<std::thread> servers_;  // the acceptor's
 };
