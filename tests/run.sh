@@ -6,6 +6,8 @@
 #   tests/run.sh unit    the fast inner loop: unit and conformance tests only
 #   tests/run.sh asan | tsan | model | fault | capi | python | cli | fuse | lint    one part
 #   tests/run.sh postgres    one part: the Python module and the mount, on volumes in PostgreSQL
+#   tests/run.sh s3          one part: networks to S3 that fail, and the Python module and the mount
+#                        on volumes whose data is there
 #   tests/run.sh history | network | failover    one part, of those with PostgreSQL servers that fail
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,8 +18,8 @@ failed=()
 
 case "$part" in
   all | fast | unit | asan | tsan | model | fault | capi | python | cli | fuse | lint | \
-    postgres | history | network | failover) ;;
-  *) sed -n '2,10p' "$0" >&2; exit 2 ;;
+    postgres | s3 | history | network | failover) ;;
+  *) sed -n '2,12p' "$0" >&2; exit 2 ;;
 esac
 
 step() { printf '== %s (%ds)\n' "$1" $((SECONDS - start)); }
@@ -55,7 +57,7 @@ ctest_in() { # ctest_in <directory> <label regex>: the summary, and all that a f
 tests/install.sh test
 
 case "$part" in
-  all | fast | unit | model | fault | capi | python | cli | fuse | postgres | history | network | \
+  all | fast | unit | model | fault | capi | python | cli | fuse | postgres | s3 | history | network | \
     failover)
     step "build"
     build build -DSKERRY_WERROR=ON -DSKERRY_BENCHMARKS=ON ;;
@@ -73,20 +75,39 @@ if wants cli; then check "command line" python3 -m pytest -q -p no:cacheprovider
 if wants fuse; then check "FUSE mount" python3 -m pytest -q -p no:cacheprovider tests/fuse; fi
 if wants python; then check "Python" python3 -m pytest -q -p no:cacheprovider tests/python; fi
 
-on_postgres() { # on_postgres <pytest's arguments...>: on volumes in a server of their own
-  local folder
-  folder=$(mktemp -d /tmp/skerry-postgres-XXXXXX)
-  tests/support/postgres.sh "$folder" $$ || return 1
+with_server() { # with_server <postgres|s3> <command...>: which finds a server of its own
+  local kind=$1 folder
+  shift
+  folder=$(mktemp -d "/tmp/skerry-$kind-XXXXXX")
+  "tests/support/$kind.sh" "$folder" $$ || return 1
   local status=0
-  SKERRY_TEST_POSTGRES=$folder python3 -m pytest -q -p no:cacheprovider "$@" || status=$?
-  tests/support/postgres.sh --stop "$folder"
+  env "SKERRY_TEST_${kind^^}=$folder" "$@" || status=$?
+  "tests/support/$kind.sh" --stop "$folder"
   return "$status"
 }
+on_postgres() { with_server postgres python3 -m pytest -q -p no:cacheprovider "$@"; }
 if wants postgres; then
   check "Python, on PostgreSQL" on_postgres tests/python --deselect \
     tests/python/test_processes.py::test_wheel_in_a_fresh_environment
   check "FUSE mount, on PostgreSQL" on_postgres \
     tests/fuse/test_{locks,two_mounts,files,nameless_files,permissions}.py
+fi
+
+on_s3() { with_server s3 python3 -m pytest -q -p no:cacheprovider "$@"; }
+on_postgres_and_s3() { # the metadata there, the data here
+  local folder
+  folder=$(mktemp -d /tmp/skerry-postgres-XXXXXX)
+  tests/support/postgres.sh "$folder" $$ || return 1
+  local status=0
+  SKERRY_TEST_POSTGRES=$folder on_s3 "$@" || status=$?
+  tests/support/postgres.sh --stop "$folder"
+  return "$status"
+}
+if wants s3; then
+  check "failing networks to S3" python3 -m pytest -q -p no:cacheprovider tests/s3
+  check "Python and FUSE mount, on SQLite and S3" on_s3 tests/python/test_files.py
+  check "FUSE mount, on SQLite and S3" on_s3 tests/fuse/test_files.py
+  check "FUSE mount, on PostgreSQL and S3" on_postgres_and_s3 tests/fuse/test_two_mounts.py
 fi
 
 with_servers() { # with_servers <names of tests/postgres/test_*.py...>

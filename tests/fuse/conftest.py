@@ -1,5 +1,6 @@
 """A fresh volume for every test, mounted once or twice; checked with fsck afterwards. On SQLite, or
-in the PostgreSQL server whose folder SKERRY_TEST_POSTGRES names."""
+in the PostgreSQL server whose folder SKERRY_TEST_POSTGRES names; its data in a folder, or in the S3
+server whose folder SKERRY_TEST_S3 names."""
 
 import itertools
 import os
@@ -7,11 +8,16 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 
 import pytest
 
-from mounts import Mount, mounted_beneath, skerry
+from mounts import ROOT, Mount, mounted_beneath, skerry
+
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from storage import storage  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,7 +57,7 @@ def url(request, tmp_path):
         made = f"postgres://postgres@/postgres?host={server}&schema={schema}"
     marker = request.node.get_closest_marker("format")
     options = marker.args if marker else ()
-    skerry("format", made, "--storage", f"file://{volume}/vol.db.data", *options)
+    skerry("format", made, "--storage", storage(f"file://{volume}/vol.db.data"), *options)
     return made
 
 

@@ -1,5 +1,6 @@
 """A fresh volume for every test: on SQLite, or in the PostgreSQL server whose folder
-SKERRY_TEST_POSTGRES names.
+SKERRY_TEST_POSTGRES names; its data in a folder, or in the S3 server whose folder SKERRY_TEST_S3
+names.
 
 The package is taken from bindings/python and the library from SKERRY_LIBRARY (default:
 build/lib/libskerry.so).
@@ -20,7 +21,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT / "bindings" / "python"), os.environ.get("PYTHONPATH", "")]
 )
 
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
 import skerry  # noqa: E402
+from storage import storage  # noqa: E402
 
 
 numbers = itertools.count()
@@ -33,7 +37,7 @@ def url(tmp_path):
     if server := os.environ.get("SKERRY_TEST_POSTGRES"):
         schema = f"python_{os.getpid()}_{next(numbers)}"
         name = f"postgres://postgres@/postgres?host={server}&schema={schema}"
-    skerry.format(name, storage=f"file://{tmp_path}/volume/vol.db.data")
+    skerry.format(name, storage=storage(f"file://{tmp_path}/volume/vol.db.data"))
     return name
 
 
