@@ -14,6 +14,7 @@
 #include "object/s3/credentials.h"
 #include "support/fake_clock.h"
 #include "support/http_server.h"
+#include "support/results.h"
 
 namespace skerry {
 namespace {
@@ -22,15 +23,6 @@ using Answer = HttpServer::Answer;
 using Request = HttpServer::Request;
 
 constexpr TimeNs kMs = 1'000'000;
-
-template <typename R>
-int code(const R& result) {
-  return result.ok() ? 0 : result.error().code();
-}
-template <typename R>
-std::string message(const R& result) {
-  return result.ok() ? "" : result.error().message();
-}
 
 std::string error_xml(const std::string& code, const std::string& more = "") {
   return "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>" + code +

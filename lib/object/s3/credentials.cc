@@ -11,7 +11,7 @@
 namespace skerry::s3 {
 namespace {
 
-std::string text_of(const Variables& variable, const char* name) {
+std::string value_of(const Variables& variable, const char* name) {
   const char* const value = variable(name);
   return value == nullptr ? "" : value;
 }
@@ -28,8 +28,8 @@ std::string contents(const std::string& path) {
 }
 
 std::string path_of(const Variables& variable, const char* name, const char* below_home) {
-  std::string path = text_of(variable, name);
-  return path.empty() ? text_of(variable, "HOME") + below_home : path;
+  std::string path = value_of(variable, name);
+  return path.empty() ? value_of(variable, "HOME") + below_home : path;
 }
 
 constexpr const char* kVariables[] = {
@@ -299,9 +299,9 @@ std::map<std::string, std::string> profile_settings(std::string_view file,
 
 Result<Credentials> find_credentials(const Location& location, const Variables& variable) {
   if (location.anonymous) return Credentials();
-  Credentials found{text_of(variable, "AWS_ACCESS_KEY_ID"),
-                    text_of(variable, "AWS_SECRET_ACCESS_KEY"),
-                    text_of(variable, "AWS_SESSION_TOKEN")};
+  Credentials found{value_of(variable, "AWS_ACCESS_KEY_ID"),
+                    value_of(variable, "AWS_SECRET_ACCESS_KEY"),
+                    value_of(variable, "AWS_SESSION_TOKEN")};
   if (is_complete(found)) return found;
   const std::string profile = location.profile.empty() ? "default" : location.profile;
   const std::string credentials_path =

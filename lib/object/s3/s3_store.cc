@@ -26,7 +26,6 @@ namespace {
 
 constexpr uint32_t kMaxListed = 1000;
 constexpr uint64_t kMaxPut = uint64_t{5} << 30, kMinPart = 5u << 20;
-constexpr TimeNs kSecond = 1'000'000'000;
 constexpr int kBucketAttempts = 5;
 constexpr TimeNs kBucketPauseNs = kSecond / 10;
 constexpr TimeNs kFirstKeysNs = 60 * kSecond;  // how long they may take
