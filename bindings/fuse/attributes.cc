@@ -14,8 +14,6 @@
 namespace skerry::fuse {
 namespace {
 
-OpenFile* opened(const fuse_file_info* fi) { return reinterpret_cast<OpenFile*>(fi->fh); }
-
 void reply_stat(fuse_req_t req, FileSystem& fs, int64_t result, const struct skerry_stat& stat) {
   if (result < 0) return FileSystem::reply_status(req, result);
   reply_attributes(req, fs.attributes_of(stat), fs.options.attribute_seconds(), &stat);

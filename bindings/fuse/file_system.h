@@ -96,6 +96,9 @@ void add_ioctl_operations(fuse_lowlevel_ops* table);
 void add_lock_operations(fuse_lowlevel_ops* table);
 fuse_lowlevel_ops operations();
 
+/// What open() or create() gave the kernel to name the file with.
+inline OpenFile* opened(const fuse_file_info* fi) { return reinterpret_cast<OpenFile*>(fi->fh); }
+
 }  // namespace skerry::fuse
 
 #endif  // SKERRY_BINDINGS_FUSE_FILE_SYSTEM_H_

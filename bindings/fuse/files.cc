@@ -15,7 +15,6 @@ namespace {
 // The kernel opens programs with it to run them: that needs execute permission, not read.
 constexpr int kOpenToRun = 0x20;  // FMODE_EXEC
 
-OpenFile* opened(const fuse_file_info* fi) { return reinterpret_cast<OpenFile*>(fi->fh); }
 skerry_file* file_of(const fuse_file_info* fi) { return opened(fi)->file; }
 
 /// The flags Skerry's file is opened with. Where the kernel gathers writes it reads the rest of

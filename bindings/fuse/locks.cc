@@ -20,8 +20,6 @@ namespace {
 
 constexpr size_t kStackBytes = 512 << 10;
 
-OpenFile* opened(const fuse_file_info* fi) { return reinterpret_cast<OpenFile*>(fi->fh); }
-
 skerry_lock lock_of(const fuse_file_info* fi, const struct flock& from) {
   skerry_lock lock = {};
   lock.struct_size = sizeof(lock);

@@ -9,8 +9,6 @@
 namespace skerry {
 namespace {
 
-constexpr TimeNs kSecond = 1'000'000'000;
-
 TimeNs read_clock(clockid_t id) {
   timespec t{};
   clock_gettime(id, &t);

@@ -7,6 +7,8 @@ namespace skerry {
 
 /// Nanoseconds since the Unix epoch, as inode times are stored.
 using TimeNs = int64_t;
+inline constexpr TimeNs kMillisecond = 1'000'000;
+inline constexpr TimeNs kSecond = 1'000 * kMillisecond;
 
 class Clock {
  public:

@@ -41,7 +41,6 @@ Result<meta::SetAttributes> inode_flags(uint32_t flags) {
 /// Times that 64 bits of nanoseconds cannot hold become the nearest that they can, as the kernel
 /// does for its file systems.
 TimeNs clamped(const skerry_timespec& time) {
-  constexpr TimeNs kSecond = 1'000'000'000;
   constexpr TimeNs kMost = std::numeric_limits<TimeNs>::max() / kSecond - 1;
   return std::clamp(time.sec, -kMost, kMost) * kSecond + time.nsec;
 }

@@ -11,10 +11,6 @@
 namespace skerry::capi {
 namespace {
 
-ByteView bytes_of(const void* data, size_t length) {
-  return {static_cast<const std::byte*>(data), length};
-}
-
 Status check_paths(const char* const* paths, size_t count, const void* out, const int* results) {
   if (count == 0) return {};
   if (paths == nullptr || out == nullptr || results == nullptr) return null_argument("an array");

@@ -13,6 +13,13 @@
 
 namespace skerry::capi {
 
+inline ByteView bytes_of(const void* data, size_t length) {
+  return {static_cast<const std::byte*>(data), length};
+}
+inline MutableBytes bytes_of(void* data, size_t length) {
+  return {static_cast<std::byte*>(data), length};
+}
+
 /// Up to PATH_MAX bytes: longer ones are told by their length alone.
 inline std::string_view view_of(const char* path) {
   return {path, strnlen(path, meta::kMaxPathBytes)};

@@ -30,11 +30,6 @@ Result<size_t> check_pieces(const struct skerry_iovec* pieces, uint32_t count) {
   return total;
 }
 
-ByteView bytes_of(const void* data, size_t length) {
-  return {static_cast<const std::byte*>(data), length};
-}
-MutableBytes bytes_of(void* data, size_t length) { return {static_cast<std::byte*>(data), length}; }
-
 }  // namespace
 }  // namespace skerry::capi
 

@@ -10,7 +10,6 @@ namespace skerry::capi {
 namespace {
 
 skerry_timespec time_of(TimeNs ns) {
-  constexpr TimeNs kSecond = 1'000'000'000;
   TimeNs sec = ns / kSecond;
   TimeNs rest = ns % kSecond;
   if (rest < 0) {  // before 1970

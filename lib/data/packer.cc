@@ -7,7 +7,7 @@ namespace skerry::data {
 namespace {
 
 /// A cancel token cannot wake a waiter, so it looks now and then.
-constexpr auto kLookAgain = std::chrono::milliseconds(10);
+constexpr auto kPackerLook = std::chrono::milliseconds(10);
 
 }  // namespace
 
@@ -25,7 +25,7 @@ Result<meta::Extent> BlockStore::Packer::store(const OpContext& ctx, ByteView by
     queue.waiting_bytes += bytes.size();
   }
   while (item.state == Item::kQueued || item.state == Item::kTaken) {
-    item.changed.wait_for(lock, kLookAgain);
+    item.changed.wait_for(lock, kPackerLook);
     if (item.state != Item::kQueued) continue;  // the leader reads our bytes: no way out
     Status still_wanted = ctx.check();
     if (!still_wanted.ok()) {

@@ -32,7 +32,6 @@ void CancelToken::signal() const noexcept {
 
 void CancelToken::wait(uint32_t seen, TimeNs timeout_ns) const noexcept {
   if (timeout_ns <= 0 || signals() != seen) return;
-  constexpr TimeNs kSecond = 1'000'000'000;
   timespec timeout{static_cast<time_t>(timeout_ns / kSecond),
                    static_cast<long>(timeout_ns % kSecond)};
   syscall(SYS_futex, &signals_, FUTEX_WAIT_PRIVATE, seen, &timeout, nullptr, 0);

@@ -50,6 +50,9 @@ class CancelToken {
   mutable std::atomic<uint32_t> signals_{0};
 };
 
+/// How late a wait that nothing wakes may notice that its call was cancelled.
+inline constexpr TimeNs kCancelCheckNs = 50 * kMillisecond;
+
 struct OpContext {
   Credentials credentials;
   Clock* clock = nullptr;               // never null inside the library

@@ -17,7 +17,6 @@
 namespace skerry {
 namespace {
 
-constexpr TimeNs kSecond = 1'000'000'000;
 constexpr TimeNs kRateNs = 5 * kSecond;  // of one measurement, at most
 constexpr TimeNs kCleanNs = 120 * kSecond;
 constexpr uint64_t kChecks = 12, kRates = 8;

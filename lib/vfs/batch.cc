@@ -3,7 +3,6 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <limits>
 #include <new>
 #include <optional>
 #include <string>
@@ -254,7 +253,6 @@ Result<uint64_t> read_file(const OpContext& caller, Volume& volume, std::string_
 }
 
 void read_many(const OpContext& ctx, Volume& volume, std::vector<ReadRequest>& requests) {
-  constexpr uint64_t kMaxOffset = std::numeric_limits<int64_t>::max();
   std::vector<std::string_view> paths;
   std::vector<size_t> path_requests;
   for (size_t i = 0; i < requests.size(); i++) {

@@ -17,6 +17,8 @@
 
 namespace skerry::vfs {
 
+inline constexpr uint64_t kMaxOffset = INT64_MAX;  // of off_t
+
 /// Thread-safe. The volume outlives it. Offsets above INT64_MAX are EINVAL, as for off_t.
 class Handle {
  public:

@@ -15,7 +15,6 @@ using meta::LockKind;
 
 namespace {
 
-constexpr TimeNs kSecond = 1'000'000'000;
 constexpr TimeNs kLookAgain = kSecond;
 constexpr TimeNs kForcedLimit = 5 * kSecond;
 constexpr TimeNs kFirstPause = 500'000, kLastPause = 20'000'000;  // between fruitless looks

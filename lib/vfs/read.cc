@@ -1,17 +1,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "vfs/handle.h"
 
 namespace skerry::vfs {
-namespace {
-
-constexpr uint64_t kMaxOffset = std::numeric_limits<int64_t>::max();
-
-}  // namespace
-
 Result<size_t> Handle::read(const OpContext& ctx, uint64_t offset, MutableBytes out) {
   if (!readable_ || inode_ == nullptr) {
     SKERRY_TRY(check_readable());

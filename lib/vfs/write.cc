@@ -1,7 +1,6 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "meta/attribute_changes.h"
@@ -15,8 +14,6 @@
 
 namespace skerry::vfs {
 namespace {
-
-constexpr uint64_t kMaxOffset = std::numeric_limits<int64_t>::max();
 
 Status check_range(uint64_t offset, uint64_t length) {
   if (offset > kMaxOffset || length > kMaxOffset) {

@@ -13,6 +13,7 @@
 #include "conformance/store_fixture.h"
 #include "meta/stores/postgres/change_message.h"
 #include "object/memory/memory_store.h"
+#include "support/results.h"
 #include "vfs/handle.h"
 #include "vfs/namespace.h"
 
@@ -22,15 +23,8 @@ namespace {
 
 using meta::Consistency;
 
-constexpr TimeNs kMillisecond = 1'000'000;
-constexpr TimeNs kSecond = 1'000 * kMillisecond;
 constexpr TimeNs kNoTimeOut = 500 * kMillisecond;  // waiters for locks look again each second
 constexpr TimeNs kForEver = 3600 * kSecond;        // a lease that no test waits for
-
-template <typename R>
-int code(const R& result) {
-  return result.ok() ? 0 : result.error().code();
-}
 
 /// One program with the volume open.
 struct Program {

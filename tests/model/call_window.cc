@@ -101,6 +101,12 @@ std::string Call::text() const {
   return text + " as " + std::to_string(who.uid);
 }
 
+Answer answer_of(const Status& status) {
+  Answer answer;
+  if (!status.ok()) answer.error = status.error().code();
+  return answer;
+}
+
 std::string stat_detail(Ino ino, const ModelInode& inode) {
   char text[128];
   snprintf(text, sizeof text, "ino=%llu type=%d mode=%#o uid=%u gid=%u nlink=%u",

@@ -64,6 +64,8 @@ struct Answer {
   std::string detail;
   std::vector<std::string> names;  // kList
 };
+/// What a call that gives nothing but its error answered.
+Answer answer_of(const Status& status);
 std::string stat_detail(Ino ino, const ModelInode& inode);
 
 class CallWindow {

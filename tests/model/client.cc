@@ -10,7 +10,6 @@
 namespace skerry::model {
 
 namespace {
-constexpr TimeNs kSecond = 1'000'000'000;
 constexpr TimeNs kBeat = 5 * kSecond;
 }  // namespace
 

@@ -14,12 +14,6 @@ namespace {
 constexpr uint64_t kBlock = 64u << 10;
 constexpr size_t kMaxFiles = 5;
 
-Answer answer_of(const Status& status) {
-  Answer answer;
-  if (!status.ok()) answer.error = status.error().code();
-  return answer;
-}
-
 meta::FileLock whole_file(const vfs::Handle& handle) {
   meta::FileLock lock;
   lock.kind = meta::LockKind::kFlock;

@@ -13,8 +13,6 @@ namespace skerry::model {
 
 namespace {
 
-constexpr TimeNs kSecond = 1'000'000'000;
-
 class FinalCheck {
  public:
   FinalCheck(World& world, Client& client) : world_(world), client_(client) {}

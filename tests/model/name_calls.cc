@@ -10,12 +10,6 @@ namespace skerry::model {
 
 namespace {
 
-Answer answer_of(const Status& status) {
-  Answer answer;
-  if (!status.ok()) answer.error = status.error().code();
-  return answer;
-}
-
 std::string detail_of(const meta::Attributes& attr) {
   ModelInode inode;
   inode.type = attr.type;

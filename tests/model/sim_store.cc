@@ -47,7 +47,6 @@ Fate Fates::draw(bool object_read) {
   if (kind < 12) {
     if (!rates.delays) return Fate::kPass;
     ++self_.injected;
-    constexpr TimeNs kSecond = 1'000'000'000;
     const TimeNs delay = dice.chance(1, 4) ? static_cast<TimeNs>(1 + dice.below(20)) * kSecond
                                            : static_cast<TimeNs>(dice.below(200)) * 1'000'000;
     world_.trace("delay of " + std::to_string(delay / 1'000'000) + " ms");

@@ -7,18 +7,12 @@
 #include <vector>
 
 #include "base/crc32c.h"
+#include "support/random_bytes.h"
 
 using namespace skerry;
 using namespace skerry::data;
 
 namespace {
-
-std::vector<std::byte> random_bytes(size_t size, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::vector<std::byte> bytes(size);
-  for (auto& b : bytes) b = static_cast<std::byte>(random());
-  return bytes;
-}
 
 std::vector<std::byte> joined(const FramedSlice& framed) {
   std::vector<std::byte> bytes;

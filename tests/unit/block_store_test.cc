@@ -12,6 +12,7 @@
 #include "object/decorators/counting_store.h"
 #include "object/decorators/fault_store.h"
 #include "object/memory/memory_store.h"
+#include "support/random_bytes.h"
 #include "support/test_volume.h"
 
 using namespace skerry;
@@ -22,13 +23,6 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-Bytes random_bytes(size_t size, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  Bytes bytes(size);
-  for (auto& b : bytes) b = static_cast<std::byte>(random());
-  return bytes;
-}
-
 /// Calls a hook before each get and may change what was read.
 class HookedFaults final : public ObjectFaults {
  public:
@@ -38,7 +32,7 @@ class HookedFaults final : public ObjectFaults {
   }
 };
 
-struct Fixture {
+struct BlockFixture {
   meta::TestVolume volume;
   std::unique_ptr<meta::TestClient> client = volume.open();
   OpContext& ctx = client->ctx;
@@ -49,7 +43,7 @@ struct Fixture {
   std::unique_ptr<Executor> executor;
   std::unique_ptr<BlockStore> store;
 
-  explicit Fixture(BlockStoreOptions options = {}, unsigned threads = 3, bool together = false)
+  explicit BlockFixture(BlockStoreOptions options = {}, unsigned threads = 3, bool together = false)
       : bucket(std::make_shared<MemoryObjectStore>(client->clock, together)),
         executor(threads == 0 ? make_inline_executor() : make_thread_pool("block", threads)) {
     options.cache_writes = false;
@@ -95,7 +89,7 @@ struct Fixture {
 
 TEST_CASE("block store: what was stored is read", "[data][blocks]") {
   for (unsigned threads : {0u, 3u}) {
-    Fixture f({}, threads);
+    BlockFixture f({}, threads);
     for (size_t size : {size_t{1}, size_t{8191}, size_t{8192}, size_t{8193}, size_t{4} << 20}) {
       Bytes bytes = random_bytes(size, size);
       Extent extent = f.put(bytes);
@@ -120,7 +114,7 @@ TEST_CASE("block store: what was stored is read", "[data][blocks]") {
 }
 
 TEST_CASE("block store: written slices are cached if so wished", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   f.reopen({});
   Bytes bytes = random_bytes(100000, 1);
   Extent extent = f.put(bytes);
@@ -130,7 +124,7 @@ TEST_CASE("block store: written slices are cached if so wished", "[data][blocks]
 }
 
 TEST_CASE("block store: random reads fetch little more than they want", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   Bytes bytes = random_bytes(4 << 20, 1);
   Extent extent = f.put(bytes);
   std::mt19937_64 random(1);
@@ -145,7 +139,7 @@ TEST_CASE("block store: random reads fetch little more than they want", "[data][
 }
 
 TEST_CASE("block store: most of a slice is fetched whole", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   Bytes bytes = random_bytes(1 << 20, 1);
   Extent extent = f.put(bytes);
   f.check(extent, bytes, 100, (1 << 20) * 3 / 4);
@@ -154,7 +148,7 @@ TEST_CASE("block store: most of a slice is fetched whole", "[data][blocks]") {
 }
 
 TEST_CASE("block store: neighbouring ranges share a request", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   std::vector<Bytes> slices;
   std::vector<ByteView> views;
   for (int i = 0; i < 40; i++) slices.push_back(random_bytes(20000, i));
@@ -182,7 +176,7 @@ TEST_CASE("block store: neighbouring ranges share a request", "[data][blocks]") 
 }
 
 TEST_CASE("block store: reads of one slice in one call may overlap", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   Bytes bytes = random_bytes(2 << 20, 1);
   Extent extent = f.put(bytes);
   Bytes a(100000), b(100000), c(1), d(300000), none;
@@ -206,7 +200,7 @@ TEST_CASE("block store: reads agree with the bytes, whatever the cache holds", "
   const bool together = GENERATE(false, true);
   CAPTURE(together);
   for (uint64_t cache_bytes : {uint64_t{0}, uint64_t{200000}, uint64_t{8} << 20}) {
-    Fixture f({cache_bytes}, 2, together);
+    BlockFixture f({cache_bytes}, 2, together);
     std::vector<Bytes> slices;
     std::vector<ByteView> views;
     for (int i = 0; i < 30; i++) slices.push_back(random_bytes(random() % 300000 + 1, i));
@@ -234,7 +228,7 @@ TEST_CASE("block store: reads agree with the bytes, whatever the cache holds", "
 }
 
 TEST_CASE("block store: many threads that miss the same slice make one request", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   Bytes bytes = random_bytes(1 << 20, 1);
   Extent extent = f.put(bytes);
   std::atomic<int> started{0};
@@ -260,7 +254,7 @@ TEST_CASE("block store: many threads that miss the same slice make one request",
 }
 
 TEST_CASE("block store: a request that fails does not fail who waited for it", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   Bytes bytes = random_bytes(50000, 1);
   Extent extent = f.put(bytes);
   std::atomic<int> calls{0};
@@ -294,7 +288,7 @@ TEST_CASE("block store: a request that fails does not fail who waited for it", "
 }
 
 TEST_CASE("block store: who waits for another's request keeps its own deadline", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   Bytes bytes = random_bytes(50000, 1);
   Extent extent = f.put(bytes);
   std::atomic<bool> in_flight{false}, release{false};
@@ -324,7 +318,7 @@ TEST_CASE("block store: who waits for another's request keeps its own deadline",
 }
 
 TEST_CASE("block store: a bad transfer is read again", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   Bytes bytes = random_bytes(100000, 1);
   Extent extent = f.put(bytes);
   bool corrupted = false;
@@ -359,7 +353,7 @@ TEST_CASE("block store: damaged objects are errors, never data (SCENARIOS 7)", "
   };
   for (size_t i = 0; i < damages.size(); i++) {
     CAPTURE(i);
-    Fixture f;
+    BlockFixture f;
     Extent extent = f.put(bytes);
     f.tamper(extent.object, damages[i]);
     Bytes out(100000);
@@ -374,7 +368,7 @@ TEST_CASE("block store: damaged objects are errors, never data (SCENARIOS 7)", "
 }
 
 TEST_CASE("block store: damage of one slice of a pack spares the others", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   Bytes a = random_bytes(20000, 1), b = random_bytes(20000, 2);
   auto extents = f.store->store_many(f.ctx, {ByteView(a), ByteView(b)});
   REQUIRE(extents.ok());
@@ -387,7 +381,7 @@ TEST_CASE("block store: damage of one slice of a pack spares the others", "[data
 }
 
 TEST_CASE("block store: of requests made together each has its own fate", "[data][blocks]") {
-  Fixture f({}, 0, true);
+  BlockFixture f({}, 0, true);
   std::vector<Bytes> slices, outs(6, Bytes(50000));
   std::vector<Extent> extents;
   for (size_t i = 0; i < 6; i++) {
@@ -424,7 +418,7 @@ TEST_CASE("block store: of requests made together each has its own fate", "[data
 }
 
 TEST_CASE("block store: an absent object is ENOENT, a wrong extent EIO", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   Bytes bytes = random_bytes(100, 1);
   Extent extent = f.put(bytes);
   REQUIRE(f.store->remove_objects(f.ctx, {extent.object, 12345}).ok());
@@ -436,7 +430,7 @@ TEST_CASE("block store: an absent object is ENOENT, a wrong extent EIO", "[data]
 }
 
 TEST_CASE("block store: removing says what could not be removed", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   f.reopen({});
   Extent extent = f.put(random_bytes(100, 1));
   f.faults.hook = [&](const char*, std::string_view) {
@@ -457,7 +451,7 @@ TEST_CASE("block store: removing says what could not be removed", "[data][blocks
 
 TEST_CASE("block store: a prefetch brings pages into the cache", "[data][blocks]") {
   for (unsigned threads : {0u, 2u}) {
-    Fixture f({}, threads);
+    BlockFixture f({}, threads);
     Bytes bytes = random_bytes(3 << 20, 1);
     Extent extent = f.put(bytes);
     auto guard = std::make_shared<meta::Meta::EpochGuard>(f.client->meta->enter_epoch());
@@ -474,7 +468,7 @@ TEST_CASE("block store: a prefetch brings pages into the cache", "[data][blocks]
 }
 
 TEST_CASE("block store: prefetches of absent objects harm nobody", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   Extent extent = f.put(random_bytes(1000, 1));
   REQUIRE(f.store->remove_objects(f.ctx, {extent.object}).ok());
   for (int i = 0; i < 200; i++) f.store->prefetch(f.ctx, extent, 0, 1000, nullptr);
@@ -484,7 +478,7 @@ TEST_CASE("block store: a batch fills packs and counts their references", "[data
   for (unsigned threads : {0u, 3u}) {
     BlockStoreOptions options;
     options.block_bytes = 1 << 20;
-    Fixture f(options, threads);
+    BlockFixture f(options, threads);
     std::vector<Bytes> slices;
     std::vector<ByteView> views;
     for (int i = 0; i < 100; i++)
@@ -500,12 +494,12 @@ TEST_CASE("block store: a batch fills packs and counts their references", "[data
     CHECK(f.store->counters().packed_slices == 90);
     CHECK(f.store->counters().slices_stored == 100);
   }
-  Fixture f;
+  BlockFixture f;
   CHECK(f.store->store_many(f.ctx, {})->empty());
 }
 
 TEST_CASE("block store: threads that store at one time share objects", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   std::atomic<int> arrived{0};
   f.faults.hook = [&](const char* op, std::string_view) {
     if (std::string_view(op) == "put")
@@ -544,7 +538,7 @@ TEST_CASE("block store: threads that store at one time share objects", "[data][b
 }
 
 TEST_CASE("block store: a failed pack fails all its callers", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   std::atomic<int> puts{0}, waiting{0};
   f.faults.hook = [&](const char* op, std::string_view) {
     ObjectFaults::Decision decision;
@@ -579,7 +573,7 @@ TEST_CASE("block store: a failed pack fails all its callers", "[data][blocks]") 
 }
 
 TEST_CASE("block store: a leader's deadline is not that of its followers", "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   CancelToken cancel;
   std::atomic<int> puts{0}, waiting{0};
   f.faults.hook = [&](const char* op, std::string_view) {
@@ -621,7 +615,7 @@ TEST_CASE("block store: a failure of any one call is an error or harmless", "[da
       REQUIRE(n < 100);
       BlockStoreOptions options;
       options.block_bytes = 1 << 20;
-      Fixture f(options, 0);
+      BlockFixture f(options, 0);
       ObjectFaults::Decision decision;
       decision.kind = kind;
       FailNthCall fail(n, decision);
@@ -653,7 +647,7 @@ TEST_CASE("block store: a failure of any one call is an error or harmless", "[da
 
 TEST_CASE("block store: when the references cannot be counted nobody gets an extent",
           "[data][blocks]") {
-  Fixture f;
+  BlockFixture f;
   f.put(Bytes(10));  // takes a batch of ids
   f.client->store->on_commit = [](const meta::CommitRequest&) -> Status {
     return Error(ENOSPC, "no room");

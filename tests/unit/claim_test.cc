@@ -46,7 +46,7 @@ class Odd final : public FaultObjectStore {
   const Conditions conditions_;
 };
 
-struct Fault final : ObjectFaults {
+struct OneFault final : ObjectFaults {
   std::string op, key;
   Decision decision{Decision::kFailBefore, EACCES, false};
 
@@ -74,7 +74,7 @@ struct Prefix {
     return keys;
   }
 
-  Fault fault;
+  OneFault fault;
   std::shared_ptr<MemoryObjectStore> memory = std::make_shared<MemoryObjectStore>(system_clock());
   Odd store;
   OpContext ctx;

@@ -5,6 +5,7 @@
 
 #include "meta/session.h"
 #include "object/memory/memory_store.h"
+#include "support/results.h"
 #include "support/test_volume.h"
 #include "vfs/batch.h"
 #include "vfs/handle.h"
@@ -16,12 +17,6 @@ namespace {
 
 using meta::Consistency;
 
-template <typename R>
-int code(const R& result) {
-  return result.ok() ? 0 : result.error().code();
-}
-
-constexpr TimeNs kMillisecond = 1'000'000;
 constexpr TimeNs kLease = 1000 * kMillisecond;
 
 /// A store in memory that does not know whether others have committed, with its calls counted. What

@@ -15,18 +15,13 @@
 #include "object/decorators/counting_store.h"
 #include "object/decorators/fault_store.h"
 #include "object/memory/memory_store.h"
+#include "support/random_bytes.h"
 #include "support/test_volume.h"
 
 namespace skerry::data {
 
 using Bytes = std::vector<std::byte>;
 
-inline Bytes random_bytes(size_t size, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  Bytes bytes(size);
-  for (auto& b : bytes) b = static_cast<std::byte>(random());
-  return bytes;
-}
 inline Bytes bytes_of(std::string_view s) {
   const ByteView view = as_bytes(s);
   return {view.begin(), view.end()};

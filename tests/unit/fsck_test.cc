@@ -7,7 +7,7 @@ namespace skerry::meta {
 
 namespace {
 
-struct Fixture {
+struct FsckFixture {
   TestVolume volume;
   TestObjects objects;
   std::unique_ptr<TestClient> client = volume.open();
@@ -16,7 +16,7 @@ struct Fixture {
   Ino file = volume.add_file("f", {ids[0], ids[1]}, directory);
   Ino inline_file = 0, link = 0, linked = 0;
 
-  Fixture() {
+  FsckFixture() {
     inline_file = volume.add_file("small", {});
     EntryRecord small = std::get<EntryRecord>(*volume.get(entry_key(kRootIno, "small")));
     small.attr.flags = kFlagInline;
@@ -79,7 +79,7 @@ using Kinds = std::set<std::string>;
 }  // namespace
 
 TEST_CASE("fsck: a healthy volume is clean, in one pass or in many", "[meta][fsck]") {
-  Fixture f;
+  FsckFixture f;
   require_healthy(*f.client);
   for (size_t window : {1, 2, 3, 100}) {
     CAPTURE(window);
@@ -96,7 +96,7 @@ TEST_CASE("fsck: a healthy volume is clean, in one pass or in many", "[meta][fsc
 }
 
 TEST_CASE("fsck: shows every live extent to the caller", "[meta][fsck]") {
-  Fixture f;
+  FsckFixture f;
   std::multiset<ObjectId> seen;
   auto result = fsck(f.client->ctx, *f.client->meta,
                      [&](Ino, uint64_t, const Extent& e) { seen.insert(e.object); });
@@ -105,7 +105,7 @@ TEST_CASE("fsck: shows every live extent to the caller", "[meta][fsck]") {
 }
 
 TEST_CASE("fsck: finds each kind of damage", "[meta][fsck]") {
-  Fixture f;
+  FsckFixture f;
   Kinds expected;
   uint64_t surplus = 0;
   SECTION("an entry in a directory that does not exist") {
@@ -295,7 +295,7 @@ TEST_CASE("fsck: finds each kind of damage", "[meta][fsck]") {
 }
 
 TEST_CASE("fsck: keeps a bounded number of problems and counts all", "[meta][fsck]") {
-  Fixture f;
+  FsckFixture f;
   for (Ino ino = 1000; ino < 1050; ++ino) f.volume.commit({Put{XattrRecord{ino, "user.a", ""}}});
   FsckLimits limits;
   limits.max_problems = 7;
@@ -305,7 +305,7 @@ TEST_CASE("fsck: keeps a bounded number of problems and counts all", "[meta][fsc
 }
 
 TEST_CASE("fsck: an error of the store is an error, not a finding", "[meta][fsck]") {
-  Fixture f;
+  FsckFixture f;
   for (int failing = 0;; ++failing) {
     int reads = 0;
     f.client->store->on_read = [&](const ReadRequest&) -> Status {

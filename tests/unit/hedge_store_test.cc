@@ -79,10 +79,11 @@ Status never(const OpContext& ctx) {
 
 constexpr int kWarm = 320;  // reads after which latencies are known and ten second reads paid
 
-struct Fixture {
+struct HedgeFixture {
   /// The script's requests are counted after the first reads. A busy machine may make one of those
   /// late, so second requests are too.
-  explicit Fixture(ScriptStore::Get script, HedgeOptions options = {.least_delay_ns = 20 * kMs})
+  explicit HedgeFixture(ScriptStore::Get script,
+                        HedgeOptions options = {.least_delay_ns = 20 * kMs})
       : base(std::make_shared<ScriptStore>(
             [this, script](int, const OpContext& ctx, MutableBytes out) -> Status {
               if (live) return script(asked++, ctx, out);
@@ -117,7 +118,7 @@ struct Fixture {
 
 TEST_CASE("hedge store: a second request answers for one that is late", "[object][hedge]") {
   std::atomic<int> given_up{0};
-  Fixture f([&](int n, const OpContext& ctx, MutableBytes out) -> Status {
+  HedgeFixture f([&](int n, const OpContext& ctx, MutableBytes out) -> Status {
     if (n == 0) {
       fill(out, 'x');  // begun, never ended
       Status status = never(ctx);
@@ -141,7 +142,7 @@ TEST_CASE("hedge store: the second request is given up where the first answers",
           "[object][hedge]") {
   std::atomic<bool> second{false};
   std::atomic<int> given_up{0};
-  Fixture f([&](int n, const OpContext& ctx, MutableBytes out) -> Status {
+  HedgeFixture f([&](int n, const OpContext& ctx, MutableBytes out) -> Status {
     if (n == 0) {
       while (!second) std::this_thread::yield();
       fill(out, '1');
@@ -164,7 +165,7 @@ TEST_CASE("hedge store: the first good answer counts", "[object][hedge]") {
   std::atomic<bool> second{false}, first_ended{false};
   int code = 0;
   bool retryable = true, second_fails = false;
-  Fixture f([&](int n, const OpContext& ctx, MutableBytes out) -> Status {
+  HedgeFixture f([&](int n, const OpContext& ctx, MutableBytes out) -> Status {
     if (n == 0) {
       while (!second) std::this_thread::yield();
       first_ended = true;
@@ -196,7 +197,7 @@ TEST_CASE("hedge store: the first good answer counts", "[object][hedge]") {
 
 TEST_CASE("hedge store: the caller may give up", "[object][hedge]") {
   std::atomic<int> inside{0};
-  Fixture f([&](int, const OpContext& ctx, MutableBytes) -> Status {
+  HedgeFixture f([&](int, const OpContext& ctx, MutableBytes) -> Status {
     ++inside;
     Status status = never(ctx);
     --inside;
@@ -214,7 +215,7 @@ TEST_CASE("hedge store: the caller may give up", "[object][hedge]") {
 }
 
 TEST_CASE("hedge store: a bounded share is asked for twice", "[object][hedge]") {
-  Fixture f(
+  HedgeFixture f(
       [&](int, const OpContext& ctx, MutableBytes) -> Status {
         OpContext limited = ctx;
         limited.deadline_ns = ctx.clock->monotonic_ns() + 5 * kMs;
@@ -231,7 +232,7 @@ TEST_CASE("hedge store: a bounded share is asked for twice", "[object][hedge]") 
 }
 
 TEST_CASE("hedge store: nothing is asked twice of a store that has too many", "[object][hedge]") {
-  Fixture f([&](int n, const OpContext& ctx, MutableBytes) -> Status {
+  HedgeFixture f([&](int n, const OpContext& ctx, MutableBytes) -> Status {
     if (n == 0) return Error(EIO, "slow down").set_retryable().set_throttled();
     OpContext limited = ctx;
     limited.deadline_ns = ctx.clock->monotonic_ns() + 50 * kMs;

@@ -10,8 +10,6 @@
 namespace skerry {
 namespace {
 
-constexpr TimeNs kSecond = 1'000'000'000;
-
 /// Heads wait until they are let go, and then say what the test wants.
 class Gate {
  public:
@@ -90,8 +88,8 @@ std::shared_ptr<ObjectStore> Gate::over(std::shared_ptr<ObjectStore> base) {
   return std::make_shared<GateStore>(std::move(base), *this);
 }
 
-struct Fixture {
-  explicit Fixture(LimitOptions options)
+struct LimitFixture {
+  explicit LimitFixture(LimitOptions options)
       : store(gate.over(std::make_shared<MemoryObjectStore>(clock)), options) {
     ctx.clock = &clock;
   }
@@ -146,7 +144,7 @@ TEST_CASE("limits: many ranges go as there is room for them", "[object][limits]"
 }  // namespace
 
 TEST_CASE("limit store: so many requests in flight and no more", "[object]") {
-  Fixture f({.max_requests = 3});
+  LimitFixture f({.max_requests = 3});
   f.gate.open = false;
   std::vector<std::thread> threads;
   std::atomic<int> good{0};
@@ -169,7 +167,7 @@ TEST_CASE("limit store: so many requests in flight and no more", "[object]") {
 }
 
 TEST_CASE("limit store: a store that has too many gets fewer, and more again", "[object]") {
-  Fixture f({.max_requests = 16});
+  LimitFixture f({.max_requests = 16});
   f.gate.throttles = true;
   for (uint32_t limit : {8, 4, 2, 1, 1}) {
     CHECK_FALSE(f.store.head(f.ctx, "k").ok());
@@ -195,7 +193,7 @@ TEST_CASE("limit store: a store that has too many gets fewer, and more again", "
 }
 
 TEST_CASE("limit store: answers of one round lower the limit once", "[object]") {
-  Fixture f({.max_requests = 16});
+  LimitFixture f({.max_requests = 16});
   f.gate.throttles = true;
   f.gate.open = false;
   std::vector<std::thread> threads;
@@ -209,18 +207,18 @@ TEST_CASE("limit store: answers of one round lower the limit once", "[object]") 
 TEST_CASE("limit store: requests and bytes in a second", "[object]") {
   const std::string data(1000, 'x');
   std::string out(1000, '.');
-  auto put = [&](Fixture& f) { return f.store.put(f.ctx, "k", {as_bytes(data)}); };
-  auto get = [&](Fixture& f) {
+  auto put = [&](LimitFixture& f) { return f.store.put(f.ctx, "k", {as_bytes(data)}); };
+  auto get = [&](LimitFixture& f) {
     return f.store.get(f.ctx, "k", 0, std::as_writable_bytes(std::span(out)));
   };
   SECTION("requests") {
-    Fixture f({.request_limit = 10});
+    LimitFixture f({.request_limit = 10});
     const TimeNs since = f.clock.monotonic_ns();
     for (int i = 0; i < 101; ++i) REQUIRE(f.store.head(f.ctx, "k").ok());
     CHECK(f.seconds(since) == 10);
   }
   SECTION("uploads") {
-    Fixture f({.upload_limit_bytes = 100});
+    LimitFixture f({.upload_limit_bytes = 100});
     const TimeNs since = f.clock.monotonic_ns();
     REQUIRE(put(f).ok());
     CHECK(f.seconds(since) == 0);
@@ -238,7 +236,7 @@ TEST_CASE("limit store: requests and bytes in a second", "[object]") {
     CHECK(f.seconds(later) == 0);
   }
   SECTION("downloads") {
-    Fixture f({.download_limit_bytes = 500});
+    LimitFixture f({.download_limit_bytes = 500});
     REQUIRE(put(f).ok());
     const TimeNs since = f.clock.monotonic_ns();
     for (int i = 0; i < 4; ++i) REQUIRE(get(f).ok());

@@ -6,8 +6,6 @@ namespace skerry::meta {
 
 namespace {
 
-constexpr TimeNs kSecond = 1'000'000'000;
-
 FileLock range(uint64_t first, uint64_t last, bool exclusive, uint64_t owner = 1) {
   FileLock lock;
   lock.exclusive = exclusive;

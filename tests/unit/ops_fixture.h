@@ -5,15 +5,10 @@
 
 #include "meta/metadata_cache.h"
 #include "meta/ops.h"
+#include "support/results.h"
 #include "support/test_volume.h"
 
 namespace skerry::meta {
-
-/// The errno of a Status or Result; 0 for success.
-template <typename R>
-int code(const R& result) {
-  return result.ok() ? 0 : result.error().code();
-}
 
 struct OpsFixture {
   TestVolume volume;

@@ -5,8 +5,6 @@ namespace skerry::meta {
 
 namespace {
 
-constexpr TimeNs kSecond = 1'000'000'000;
-
 bool touches_garbage(const CommitRequest& request) {
   for (const Mutation& mutation : request.mutations) {
     const auto* remove = std::get_if<Delete>(&mutation);

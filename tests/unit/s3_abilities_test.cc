@@ -4,16 +4,13 @@
 
 #include "unit/s3_fixture.h"
 
-namespace skerry {
-
-using namespace s3_test;  // NOLINT
+namespace skerry::s3_test {
 
 namespace {
 
 Answer lacking() {
   return Answer{HttpServer::whole("501 Not Implemented", "", error_xml("NotImplemented"))};
 }
-Answer fine(const std::string& body = "") { return Answer{HttpServer::whole("200 OK", "", body)}; }
 
 }  // namespace
 
@@ -106,4 +103,4 @@ TEST_CASE("s3 abilities: the first version of listing", "[s3]") {
   CHECK(asked.size() == 5);  // one more, to find out
 }
 
-}  // namespace skerry
+}  // namespace skerry::s3_test

@@ -4,15 +4,7 @@
 
 #include "unit/s3_fixture.h"
 
-namespace skerry {
-
-using namespace s3_test;  // NOLINT
-
-namespace {
-
-Answer fine(const std::string& body = "") { return Answer{HttpServer::whole("200 OK", "", body)}; }
-
-}  // namespace
+namespace skerry::s3_test {
 
 TEST_CASE("s3: an object is removed if it is the same", "[s3]") {
   std::string condition;
@@ -105,4 +97,4 @@ TEST_CASE("s3: an archived object is restored", "[s3]") {
   CHECK(code(f.store->restore(f.ctx, "k", 3, "Bulk")) == ENOTSUP);
 }
 
-}  // namespace skerry
+}  // namespace skerry::s3_test

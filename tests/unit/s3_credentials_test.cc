@@ -13,6 +13,7 @@
 #include "object/s3/s3_store.h"
 #include "support/fake_clock.h"
 #include "support/http_server.h"
+#include "support/results.h"
 
 namespace skerry {
 namespace {
@@ -20,17 +21,6 @@ namespace {
 using Answer = HttpServer::Answer;
 using Request = HttpServer::Request;
 using s3::CachedCredentials;
-
-constexpr TimeNs kSecond = 1'000'000'000;
-
-template <typename R>
-int code(const R& result) {
-  return result.ok() ? 0 : result.error().code();
-}
-template <typename R>
-std::string message(const R& result) {
-  return result.ok() ? "" : result.error().message();
-}
 
 Answer good(const std::string& body) { return {HttpServer::whole("200 OK", "", body)}; }
 Answer bad(const std::string& status, const std::string& body = "") {

@@ -8,6 +8,7 @@
 
 #include "object/s3/s3_store.h"
 #include "support/http_server.h"
+#include "support/results.h"
 
 namespace skerry::s3_test {
 
@@ -15,15 +16,6 @@ using Answer = HttpServer::Answer;
 using Request = HttpServer::Request;
 
 constexpr TimeNs kMs = 1'000'000;
-
-template <typename R>
-int code(const R& result) {
-  return result.ok() ? 0 : result.error().code();
-}
-template <typename R>
-std::string message(const R& result) {
-  return result.ok() ? "" : result.error().message();
-}
 
 inline std::string error_xml(const std::string& code, const std::string& more = "") {
   return "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>" + code +
@@ -50,6 +42,10 @@ struct Fixture {
   std::shared_ptr<S3ObjectStore> store;
   OpContext ctx;
 };
+
+inline Answer fine(const std::string& body = "") {
+  return Answer{HttpServer::whole("200 OK", "", body)};
+}
 
 inline std::string part(const std::string& body, const std::string& range) {
   return HttpServer::whole("206 Partial Content", "Content-Range: bytes " + range + "\r\n", body);

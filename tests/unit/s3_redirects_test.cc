@@ -7,9 +7,7 @@
 #include "object/s3/redirect.h"
 #include "unit/s3_fixture.h"
 
-namespace skerry {
-
-using namespace s3_test;  // NOLINT
+namespace skerry::s3_test {
 
 namespace {
 
@@ -158,4 +156,4 @@ TEST_CASE("s3: an archived object's error says what to do", "[s3]") {
   CHECK(message(archived).find("archive class (DEEP_ARCHIVE): restore it") != std::string::npos);
 }
 
-}  // namespace skerry
+}  // namespace skerry::s3_test

@@ -13,11 +13,10 @@
 #include "object/decorators/retry_store.h"
 #include "object/s3/credentials.h"
 #include "support/fake_clock.h"
+#include "support/results.h"
 #include "unit/s3_fixture.h"
 
-namespace skerry {
-
-using namespace s3_test;  // NOLINT
+namespace skerry::s3_test {
 
 TEST_CASE("s3: an answer that ends at any byte is no data", "[s3]") {
   const std::string answer = part("0123456789", "0-9/20");
@@ -588,4 +587,4 @@ TEST_CASE("s3: the settings of a profile", "[s3]") {
   CHECK(s3::profile_settings(file, "nobody").empty());
 }
 
-}  // namespace skerry
+}  // namespace skerry::s3_test

@@ -5,9 +5,7 @@
 
 #include "unit/s3_fixture.h"
 
-namespace skerry {
-
-using namespace s3_test;  // NOLINT
+namespace skerry::s3_test {
 
 namespace {
 
@@ -102,4 +100,4 @@ TEST_CASE("s3 tls: a new connection goes on with the session of the last one", "
   CHECK(s.server.resumed() == kConnections - 1);
 }
 
-}  // namespace skerry
+}  // namespace skerry::s3_test

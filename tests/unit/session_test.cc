@@ -4,7 +4,6 @@ namespace skerry::meta {
 
 namespace {
 
-constexpr TimeNs kSecond = 1'000'000'000;
 constexpr TimeNs kHour = 3600 * kSecond;
 
 ClientRecord record_of(TestVolume& volume, ClientId id) {

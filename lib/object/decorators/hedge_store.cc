@@ -19,7 +19,6 @@ namespace skerry {
 namespace {
 
 constexpr double kMostCredit = 10;
-constexpr auto kCancelCheck = std::chrono::milliseconds(50);
 constexpr size_t kSizes = 3;
 
 size_t size_class(size_t bytes) { return bytes <= 64u << 10 ? 0 : bytes <= 1u << 20 ? 1 : 2; }
@@ -154,7 +153,8 @@ Status HedgeObjectStore::Engine::settle(const OpContext& ctx, Read& read, Status
   std::unique_lock lock(read.mutex);
   read.first = nullptr;
   if (!first.ok() && (first.error().retryable() || read.superseded)) {
-    while (!read.second_done && ctx.check().ok()) read.done.wait_for(lock, kCancelCheck);
+    while (!read.second_done && ctx.check().ok())
+      read.done.wait_for(lock, std::chrono::nanoseconds(kCancelCheckNs));
     if (read.second_good) {
       std::copy(read.data.begin(), read.data.end(), out.begin());
       wins.fetch_add(1, std::memory_order_relaxed);

@@ -6,10 +6,6 @@
 namespace skerry {
 namespace {
 
-constexpr TimeNs kSecondNs = 1'000'000'000;
-constexpr TimeNs kCancelCheckNs = 50'000'000;
-constexpr auto kCancelCheck = std::chrono::nanoseconds(kCancelCheckNs);
-
 uint64_t total(const std::vector<ByteView>& pieces) {
   uint64_t bytes = 0;
   for (ByteView piece : pieces) bytes += piece.size();
@@ -20,8 +16,8 @@ uint64_t total(const std::vector<ByteView>& pieces) {
 
 Status RateLimit::pass(const OpContext& ctx, uint64_t amount) {
   if (per_second_ == 0 || amount == 0) return {};
-  const auto cost = static_cast<TimeNs>(static_cast<double>(amount) * kSecondNs /
-                                        static_cast<double>(per_second_));
+  const auto cost =
+      static_cast<TimeNs>(static_cast<double>(amount) * kSecond / static_cast<double>(per_second_));
   const TimeNs now = ctx.clock->monotonic_ns();
   TimeNs turn = 0;
   {
@@ -63,7 +59,7 @@ Result<LimitObjectStore::Turn> LimitObjectStore::enter(const OpContext& ctx, siz
   std::unique_lock lock(mutex_);
   while (in_flight_ >= static_cast<uint32_t>(limit_)) {
     SKERRY_TRY(ctx.check());
-    left_.wait_for(lock, kCancelCheck);
+    left_.wait_for(lock, std::chrono::nanoseconds(kCancelCheckNs));
   }
   const auto count =
       static_cast<uint32_t>(std::min<size_t>(wanted, static_cast<uint32_t>(limit_) - in_flight_));

@@ -7,8 +7,6 @@ namespace skerry {
 namespace {
 
 constexpr size_t kCompareBytes = 1 << 20;
-constexpr TimeNs kSecondNs = 1'000'000'000;
-constexpr TimeNs kCancelCheckNs = 50'000'000;  // how late a cancelled wait may be noticed
 
 /// Of one key of a batch, of which no more is known.
 bool worth_retrying(int code) { return code == EIO || code == ETIMEDOUT; }
@@ -30,7 +28,7 @@ class RetryObjectStore::Attempts {
     auto delay = static_cast<TimeNs>(store_.random_.next() % static_cast<uint64_t>(bound));
     if (error.pause_s() > 0) {
       // The jitter on top keeps those apart who were told the same.
-      delay += std::min<TimeNs>(error.pause_s() * kSecondNs, options.max_pause_ns);
+      delay += std::min<TimeNs>(error.pause_s() * kSecond, options.max_pause_ns);
     }
     if (ctx_.deadline_ns != INT64_MAX && delay >= ctx_.deadline_ns - ctx_.clock->monotonic_ns())
       return false;

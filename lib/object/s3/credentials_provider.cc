@@ -7,12 +7,10 @@
 namespace skerry::s3 {
 namespace {
 
-constexpr TimeNs kSecond = 1'000'000'000;
 constexpr TimeNs kAheadNs = 300 * kSecond;  // before the end of keys that live long
 constexpr TimeNs kPauseNs = 10 * kSecond;   // after a fetch that was of no use
 constexpr TimeNs kFetchLimitNs = 30 * kSecond;
 constexpr TimeNs kSkewNs = 5 * kSecond;  // keys this near to their end are not used any more
-constexpr auto kCancelCheck = std::chrono::milliseconds(50);
 
 class Fixed final : public CredentialsProvider {
  public:
@@ -61,7 +59,7 @@ Result<Credentials> CachedCredentials::get(const OpContext& ctx) {
     const uint64_t seen = fetches_;
     while (fetches_ == seen) {
       SKERRY_TRY(ctx.check());
-      fetched_.wait_for(lock, kCancelCheck);
+      fetched_.wait_for(lock, std::chrono::nanoseconds(kCancelCheckNs));
     }
     if (failure_ && need() == Need::kNow) return *failure_;
   }

@@ -9,8 +9,6 @@
 namespace skerry::s3 {
 namespace {
 
-constexpr TimeNs kSecond = 1'000'000'000;
-
 bool may_pass(int status, const std::string& code) {
   return (status >= 500 && status != 501 && status != 507) || status == 429 || status == 408 ||
          (status == 409 && code != "RestoreAlreadyInProgress") || code == "RequestTimeout" ||

@@ -31,7 +31,6 @@ namespace {
 constexpr uint32_t kMaxListed = 1000;
 constexpr uint64_t kMaxPut = uint64_t{5} << 30, kMinPart = 5u << 20;
 constexpr uint64_t kCopyPart = uint64_t{1} << 30;
-constexpr TimeNs kSecond = 1'000'000'000;
 constexpr int kBucketAttempts = 5;
 constexpr TimeNs kBucketPauseNs = kSecond / 10;
 constexpr int kMaxCorrections = 3;             // of one request

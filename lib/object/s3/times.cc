@@ -8,8 +8,6 @@
 namespace skerry::s3 {
 namespace {
 
-constexpr TimeNs kSecond = 1'000'000'000;
-
 TimeNs since_epoch(tm parts) { return static_cast<TimeNs>(timegm(&parts)) * kSecond; }
 
 }  // namespace

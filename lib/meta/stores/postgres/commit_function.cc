@@ -9,9 +9,6 @@ namespace skerry::meta::postgres {
 
 namespace {
 
-constexpr const char* kModes[kLockModes] = {"FOR KEY SHARE", "FOR SHARE", "FOR NO KEY UPDATE",
-                                            "FOR UPDATE"};
-
 std::string number(int offset) {
   return offset == 0 ? "n[i]" : "n[i+" + std::to_string(offset) + "]";
 }

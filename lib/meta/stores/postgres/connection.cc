@@ -15,7 +15,6 @@ namespace skerry::meta::postgres {
 
 namespace {
 
-constexpr TimeNs kMillisecond = 1'000'000;
 // A cancellation that nothing signals is looked for so often.
 constexpr TimeNs kSliceNs = 20 * kMillisecond;
 // How long the answer to a cancelled call is waited for before the connection is given up.

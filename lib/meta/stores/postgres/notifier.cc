@@ -19,7 +19,6 @@ namespace skerry::meta::postgres {
 
 namespace {
 
-constexpr TimeNs kMillisecond = 1'000'000;
 constexpr TimeNs kBatchNs = 10 * kMillisecond;  // between two notifications
 // A client that is closed within this time opens no connection for its notifications.
 constexpr TimeNs kConnectDelayNs = 20 * kMillisecond;

@@ -6,13 +6,12 @@
 #include <utility>
 
 #include "meta/stores/postgres/layout.h"
+#include "meta/stores/postgres/program.h"
 
 namespace skerry::meta::postgres {
 
 namespace {
 
-constexpr const char* kModes[kLockModes] = {"FOR KEY SHARE", "FOR SHARE", "FOR NO KEY UPDATE",
-                                            "FOR UPDATE"};
 constexpr char kUniqueViolation[] = "23505", kNotNullViolation[] = "23502";
 constexpr char kDivisionByZero[] = "22012";
 

@@ -7,13 +7,12 @@
 
 #include "meta/attribute_changes.h"
 #include "meta/stores/postgres/layout.h"
+#include "meta/stores/postgres/wire.h"
 
 namespace skerry::meta::postgres {
 
 namespace {
 
-/// Record fields are below 2^63; a bound above that is as good as the largest.
-int64_t clamped(uint64_t v) { return static_cast<int64_t>(std::min<uint64_t>(v, INT64_MAX)); }
 /// The same bits.
 int64_t bits(uint64_t v) { return static_cast<int64_t>(v); }
 int64_t small(uint32_t v) { return static_cast<int32_t>(v); }

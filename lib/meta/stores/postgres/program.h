@@ -28,6 +28,8 @@ namespace skerry::meta::postgres {
 /// How a row is locked: from what only its removal may not pass to what nothing may.
 enum class LockMode : uint8_t { kKeyShare, kShare, kNoKeyUpdate, kUpdate };
 inline constexpr int kLockModes = 4;
+inline constexpr const char* kModes[kLockModes] = {"FOR KEY SHARE", "FOR SHARE",
+                                                   "FOR NO KEY UPDATE", "FOR UPDATE"};
 
 /// Steps, with the numbers that follow each; `name` is taken from the byte strings.
 enum class Step : int {

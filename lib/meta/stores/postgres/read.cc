@@ -134,9 +134,6 @@ Error malformed(Table table) {
                         " is malformed; restore the metadata from a backup");
 }
 
-// Record fields are below 2^63; a bound above that is as good as the largest.
-int64_t clamped(uint64_t v) { return static_cast<int64_t>(std::min<uint64_t>(v, INT64_MAX)); }
-
 }  // namespace
 
 Statements::Statements(const std::string& schema) {

@@ -18,6 +18,9 @@ struct ClearResult {
 };
 using ResultPtr = std::unique_ptr<PGresult, ClearResult>;
 
+/// Record fields are below 2^63; a bound above that is as good as the largest.
+inline int64_t clamped(uint64_t v) { return v < INT64_MAX ? static_cast<int64_t>(v) : INT64_MAX; }
+
 /// The parameters of one statement.
 class Parameters {
  public:
