@@ -20,7 +20,7 @@ uint32_t reference(std::string_view s) {
   return ~c;
 }
 
-std::string random_bytes(std::mt19937_64& rng, size_t n) {
+std::string random_text(std::mt19937_64& rng, size_t n) {
   std::string s(n, '\0');
   for (char& c : s) c = static_cast<char>(rng());
   return s;
@@ -48,7 +48,7 @@ TEST_CASE("crc32c: vectors of RFC 3720 appendix B.4", "[base]") {
 
 TEST_CASE("crc32c: every length and alignment agrees with the definition", "[base]") {
   std::mt19937_64 rng(1);
-  std::string data = random_bytes(rng, 40000);
+  std::string data = random_text(rng, 40000);
   std::string_view view = data;
   for (size_t n = 0; n < 300; n++) {
     INFO("length " << n);
@@ -65,7 +65,7 @@ TEST_CASE("crc32c: combine and continue equal one pass over random splits", "[ba
   INFO("seed " << seed);
   std::mt19937_64 rng(seed);
   for (int i = 0; i < 300; i++) {
-    std::string data = random_bytes(rng, rng() % (i % 10 == 0 ? 100000 : 500));
+    std::string data = random_text(rng, rng() % (i % 10 == 0 ? 100000 : 500));
     size_t split = data.empty() ? 0 : rng() % (data.size() + 1);
     std::string_view a = std::string_view(data).substr(0, split);
     std::string_view b = std::string_view(data).substr(split);

@@ -432,12 +432,12 @@ Result<std::vector<DeleteOutcome>> S3ObjectStore::remove_batch(
     alone.resize(keys.size());
     std::iota(alone.begin(), alone.end(), size_t{0});
   } else {
-    Result<std::vector<size_t>> left = remove_together(ctx, *at, &outcomes);
-    if (is_lack(left)) {
+    Status removed = remove_together(ctx, *at, &outcomes, &alone);
+    if (is_lack(removed)) {
       can_.batch_delete = false;
       return remove_batch(ctx, keys);
     }
-    SKERRY_ASSIGN(alone, std::move(left));
+    SKERRY_TRY(std::move(removed));
   }
   for (size_t i : alone) {
     Status removed = remove(ctx, keys[i]);
@@ -446,22 +446,22 @@ Result<std::vector<DeleteOutcome>> S3ObjectStore::remove_batch(
   return outcomes;
 }
 
-/// DeleteObjects. Which keys it cannot name, so that they are to be removed alone.
-Result<std::vector<size_t>> S3ObjectStore::remove_together(const OpContext& ctx, const Location& at,
-                                                           std::vector<DeleteOutcome>* outcomes) {
-  std::vector<size_t> alone;
+/// DeleteObjects. `alone`: the keys that it cannot name.
+Status S3ObjectStore::remove_together(const OpContext& ctx, const Location& at,
+                                      std::vector<DeleteOutcome>* outcomes,
+                                      std::vector<size_t>* alone) {
   std::string body =
       "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Quiet>true</Quiet>";
   for (size_t i = 0; i < outcomes->size(); ++i) {
     std::string object = "<Object><Key>";
     if (!append_xml(at.prefix + (*outcomes)[i].key, &object)) {
-      alone.push_back(i);
+      alone->push_back(i);
       continue;
     }
     body += object + "</Key></Object>";
   }
   body += "</Delete>";
-  if (alone.size() < outcomes->size()) {
+  if (alone->size() < outcomes->size()) {
     Call call{"POST", "", {{"delete", ""}}, {}, {as_bytes(body)}, {}};
     call.headers = {{"content-type", "application/xml"},
                     {"content-md5", md5_text({as_bytes(body)})}};
@@ -481,7 +481,7 @@ Result<std::vector<size_t>> S3ObjectStore::remove_together(const OpContext& ctx,
       }
     }
   }
-  return alone;
+  return {};
 }
 
 Result<ObjectPage> S3ObjectStore::list(const OpContext& ctx, std::string_view prefix,

@@ -96,8 +96,8 @@ class S3ObjectStore final : public ObjectStore {
                          const s3::Credentials& credentials, TimeNs offset_ns) const;
   bool renew(const OpContext& ctx, const Call& call, const HttpAnswer& answer,
              const s3::Problem& problem, const s3::Credentials& used);
-  Result<std::vector<size_t>> remove_together(const OpContext& ctx, const s3::Location& at,
-                                              std::vector<DeleteOutcome>* outcomes);
+  Status remove_together(const OpContext& ctx, const s3::Location& at,
+                         std::vector<DeleteOutcome>* outcomes, std::vector<size_t>* alone);
   LocationPtr learn(const Call& call, const HttpAnswer& answer, const s3::Problem& problem,
                     const LocationPtr& used, TimeNs used_offset_ns);
   bool learn_clock(const Call& call, const HttpAnswer& answer, const s3::Problem& problem,
