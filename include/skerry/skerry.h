@@ -156,7 +156,8 @@ SKERRY_API void skerry_cancel_free(skerry_cancel* cancel);
  * ranges, listing, deleting, conditional puts. What it lacks is logged as warnings
  * (skerry_set_log()); one that does not give back what was put is refused.
  * @return 0; -EEXIST (a volume is there already, or the prefix holds another volume's data;
- * nothing was changed), -EINVAL (bad URL or option), -EIO (the object store will not do), -EACCES, -ENOENT (folder or database missing), -ENOTSUP (unknown scheme). */
+ * nothing was changed), -EINVAL (bad URL or option), -EIO (the object store will not do), -EACCES,
+ * -ENOENT (folder or database missing), -ENOTSUP (unknown scheme). */
 SKERRY_API int skerry_format(const char* url, const char* const* options);
 
 /** Opens a volume. `options` as for skerry_format; keys:
