@@ -26,12 +26,12 @@ step() { printf '== %s (%ds)\n' "$1" $((SECONDS - start)); }
 
 export CCACHE_SLOPPINESS=pch_defines,time_macros  # or ccache refuses what has precompiled headers
 
-build() { # build <directory> <cmake arguments...>
-  local dir=$1; shift
+build() { # build <directory> <target> <cmake arguments...>
+  local dir=$1 target=$2; shift 2
   local launcher=()
   command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   local log=$dir.log
-  if ! { cmake -G Ninja -S . -B "$dir" "${launcher[@]}" "$@" && ninja -C "$dir" -j "$jobs"; } \
+  if ! { cmake -G Ninja -S . -B "$dir" "${launcher[@]}" "$@" && ninja -C "$dir" -j "$jobs" "$target"; } \
       >"$log" 2>&1; then
     tail -n 60 "$log"
     echo "tests/run.sh: the build in $dir failed; its log is $log" >&2
@@ -60,7 +60,7 @@ case "$part" in
   all | fast | unit | model | fault | capi | python | cli | fuse | postgres | s3 | history | network | \
     failover)
     step "build"
-    build build -DSKERRY_WERROR=ON -DSKERRY_BENCHMARKS=ON ;;
+    build build all -DSKERRY_WERROR=ON -DSKERRY_BENCHMARKS=ON ;;
 esac
 
 wants() { [ "$part" = all ] || [ "$part" = fast ] || [ "$part" = "$1" ]; }
@@ -120,13 +120,13 @@ if wants failover; then check "failover" with_servers failover.py; fi
 clang=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_C_COMPILER=clang)
 if wants_sanitizer asan; then
   step "build with ASan and UBSan, and the fuzzers"
-  build build-asan -DSKERRY_SANITIZE=address,undefined -DSKERRY_FUZZERS=ON "${clang[@]}" \
+  build build-asan skerry_sanitized -DSKERRY_SANITIZE=address,undefined -DSKERRY_FUZZERS=ON "${clang[@]}" \
     -DCMAKE_CXX_FLAGS_DEBUG='-O1 -g1 -fno-sanitize-recover=undefined'
   check "ASan and UBSan" ctest_in build-asan '^(unit|conformance|fault|model|capi|fuzz)$'
 fi
 if wants_sanitizer tsan; then
   step "build with TSan"
-  build build-tsan -DSKERRY_SANITIZE=thread "${clang[@]}" -DCMAKE_CXX_FLAGS_DEBUG='-O1 -g1'
+  build build-tsan skerry_sanitized -DSKERRY_SANITIZE=thread "${clang[@]}" -DCMAKE_CXX_FLAGS_DEBUG='-O1 -g1'
   check "TSan" ctest_in build-tsan '^(unit|conformance|capi)$'
 fi
 

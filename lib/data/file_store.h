@@ -131,6 +131,7 @@ class OpenInode : public std::enable_shared_from_this<OpenInode> {
   OpenInode(FileStoreImpl& store, meta::Ino ino);
   static std::shared_ptr<OpenInode> make(FileStoreImpl& store, meta::Ino ino);
   struct Found;
+  CacheView view_quickly(const OpContext& ctx, uint64_t offset, uint64_t length) const;
   Found locate(const OpContext& ctx, uint64_t offset, MutableBytes out) const;
   Result<size_t> read_slowly(const OpContext& ctx, uint64_t offset, MutableBytes out);
   Result<size_t> read_part(const OpContext& ctx, uint64_t offset, MutableBytes out);
