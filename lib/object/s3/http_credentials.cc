@@ -16,7 +16,7 @@ namespace {
 
 constexpr TimeNs kMs = 1'000'000;
 constexpr int kAttempts = 3;
-constexpr TimeNs kPauseNs = 100 * kMs;
+constexpr TimeNs kRetryPauseNs = 100 * kMs;
 constexpr size_t kMaxToken = 64u << 10;
 
 /// Services of this machine: near, and behind no proxy.
@@ -41,7 +41,7 @@ Result<HttpAnswer> ask(const OpContext& ctx, HttpClient& client, const HttpReque
       if (answer.ok()) return answer;
       return std::move(answer).error().with_context(who);
     }
-    ctx.clock->sleep_ns(attempt * kPauseNs);
+    ctx.clock->sleep_ns(attempt * kRetryPauseNs);
     SKERRY_TRY(ctx.check());
   }
 }
