@@ -10,6 +10,7 @@
 #include "meta/session.h"
 #include "object/decorators/retry_store.h"
 #include "vfs/background.h"
+#include "vfs/settings.h"
 
 namespace skerry::vfs {
 namespace {
@@ -91,7 +92,8 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpContext& ctx, Parts parts,
   if (!options.read_only) volume->access_times_.start(options.atime, *given.clock);
 
   volume->counting_ = std::make_shared<CountingObjectStore>(given.objects);
-  volume->objects_ = std::make_shared<RetryObjectStore>(volume->counting_, *given.random);
+  volume->objects_ = decorate(std::make_shared<RetryObjectStore>(volume->counting_, *given.random),
+                              given.format, given.keys);
   data::BlockStoreOptions block_options;
   block_options.cache_bytes = options.cache_bytes;
   block_options.block_bytes = given.format.block_bytes;

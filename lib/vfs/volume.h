@@ -15,6 +15,7 @@
 #include "io/op_context.h"
 #include "meta/counting_store.h"
 #include "meta/meta.h"
+#include "object/crypto/key_ring.h"
 #include "object/decorators/counting_store.h"
 #include "object/object_store.h"
 #include "vfs/access_times.h"
@@ -51,7 +52,8 @@ class Volume {
     std::shared_ptr<meta::Store> store;
     std::shared_ptr<ObjectStore> objects;  // the store itself; decorated here
     meta::VolumeFormat format;
-    Credentials credentials;  // of calls that name none
+    std::shared_ptr<const KeyRing> keys;  // null where the format has no encryption
+    Credentials credentials;              // of calls that name none
     Clock* clock = nullptr;
     Random* random = nullptr;
   };
