@@ -3,7 +3,8 @@
 # quick where everything is there. Usage: tests/install.sh [build|test]
 set -euo pipefail
 build=(g++ cmake ninja-build pkg-config libboost1.81-dev libsqlite3-dev libpq-dev
-       libcurl4-openssl-dev libssl-dev nlohmann-json3-dev libcli11-dev libfuse3-dev python3)
+       libcurl4-openssl-dev libssl-dev liblz4-dev libzstd-dev nlohmann-json3-dev
+       libcli11-dev libfuse3-dev python3)
 test=(catch2 python3-pytest python3-venv python3-pip clang libclang-rt-14-dev clang-format
       sqlite3 binutils fuse3 acl attr e2fsprogs libcap2-bin fio dbench stress-ng git
       postgresql patroni python3-etcd etcd-server faketime iproute2)

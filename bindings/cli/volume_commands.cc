@@ -1,4 +1,4 @@
-// format, status, df, sync, gc, fsck, compact: a volume as a whole.
+// format, configure, rotate-key, status, df, sync, gc, fsck, compact: a volume as a whole.
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cerrno>
@@ -9,8 +9,13 @@ namespace skerry::cli {
 namespace {
 
 struct FormatOptions {
-  std::string storage, block_size, inline_size, session_expiry;
+  std::string storage, block_size, inline_size, session_expiry, compression, encryption_key;
   bool durable = false;
+};
+
+struct KeyOptions {
+  std::string compression, encryption_key, new_encryption_key;
+  bool new_data_key = false;
 };
 
 int run_format(Invocation& self, const FormatOptions& options) {
@@ -24,6 +29,10 @@ int run_format(Invocation& self, const FormatOptions& options) {
   if (!options.session_expiry.empty()) {
     settings.push_back("session_expiry=" + options.session_expiry);
   }
+  if (!options.compression.empty()) settings.push_back("compression=" + options.compression);
+  if (!options.encryption_key.empty()) {
+    settings.push_back("encryption_key=" + options.encryption_key);
+  }
   if (options.durable) settings.push_back("durable=1");
   constexpr int kWarnings = 1;
   skerry_set_log(
@@ -36,6 +45,37 @@ int run_format(Invocation& self, const FormatOptions& options) {
   }
   skerry_set_log(nullptr, nullptr, kWarnings);
   return self.status();
+}
+
+// A command on a volume that is not open: `call` with META_URL and the settings that are given.
+int run_settings(Invocation& self, int (*call)(const char*, const char* const*),
+                 const std::vector<std::pair<const char*, std::string>>& given) {
+  const std::string url = self.take_url();
+  if (url.empty()) return kExitUsage;
+  if (!self.operands.empty()) return self.usage("the command takes META_URL only");
+  std::vector<std::string> settings = self.volume_options;
+  for (const auto& [key, value] : given) {
+    if (!value.empty()) settings.push_back(std::string(key) + "=" + value);
+  }
+  if (call(url.c_str(), option_array(settings).data()) < 0) {
+    self.report.failure(skerry_last_error());
+  } else if (self.verbose) {
+    self.report.note("done");
+  }
+  return self.status();
+}
+
+int run_configure(Invocation& self, const KeyOptions& options) {
+  return run_settings(
+      self, skerry_configure,
+      {{"compression", options.compression}, {"encryption_key", options.encryption_key}});
+}
+
+int run_rotate_key(Invocation& self, const KeyOptions& options) {
+  return run_settings(self, skerry_rotate_key,
+                      {{"encryption_key", options.encryption_key},
+                       {"new_encryption_key", options.new_encryption_key},
+                       {"new_data_key", options.new_data_key ? "1" : ""}});
 }
 
 std::string scalar_text(const Json& value) {
@@ -245,6 +285,10 @@ void add_volume_commands(CommandTable& table) {
   const auto add_verbose = [verbose](CLI::App& app) {
     app.add_flag("-v,--verbose", *verbose, "Say what was done, on standard error");
   };
+  const auto key_options = std::make_shared<KeyOptions>();
+  const auto add_key = [](CLI::App& app, const char* name, std::string& value, const char* what) {
+    app.add_option(name, value, what)->type_name("file:PATH|env:NAME|command:COMMAND");
+  };
   table.push_back(
       {.name = "format",
        .group = group,
@@ -270,12 +314,61 @@ void add_volume_commands(CommandTable& table) {
                  ->type_name("DURATION");
              app.add_flag("--durable", format->durable,
                           "Every call on names is durable when it returns");
+             app.add_option("--compression", format->compression, "none, lz4, zstd or zstd:LEVEL")
+                 ->type_name("HOW");
+             add_key(app, "--encryption-key", format->encryption_key,
+                     "Encrypt data; where the volume's key is");
              add_verbose(app);
            },
        .run =
            [=](Invocation& self) {
              self.verbose = *verbose;
              return run_format(self, *format);
+           }});
+  table.push_back({.name = "configure",
+                   .group = group,
+                   .operands = "[META_URL]",
+                   .summary = "Compress or encrypt what is stored from now on",
+                   .details =
+                       "Examples:\n"
+                       "  skerry configure sqlite:///srv/vol.db --compression zstd\n"
+                       "  skerry configure sqlite:///srv/vol.db --encryption-key file:/etc/vol.key",
+                   .declare =
+                       [=](CLI::App& app) {
+                         app.add_option("--compression", key_options->compression,
+                                        "none, lz4, zstd or zstd:LEVEL")
+                             ->type_name("HOW");
+                         add_key(app, "--encryption-key", key_options->encryption_key,
+                                 "Encrypt a volume that is not; where its key is");
+                         add_verbose(app);
+                       },
+                   .run =
+                       [=](Invocation& self) {
+                         self.verbose = *verbose;
+                         return run_configure(self, *key_options);
+                       }});
+  table.push_back(
+      {.name = "rotate-key",
+       .group = group,
+       .operands = "[META_URL]",
+       .summary = "Give an encrypted volume another key",
+       .details = "Example:\n"
+                  "  skerry rotate-key sqlite:///srv/vol.db --encryption-key file:/etc/vol.key \\\n"
+                  "      --new-encryption-key file:/etc/vol.key.new",
+       .declare =
+           [=](CLI::App& app) {
+             add_key(app, "--encryption-key", key_options->encryption_key,
+                     "Where the volume's key is");
+             add_key(app, "--new-encryption-key", key_options->new_encryption_key,
+                     "Where the one to come is");
+             app.add_flag("--new-data-key", key_options->new_data_key,
+                          "Encrypt what is stored from now on with a new data key");
+             add_verbose(app);
+           },
+       .run =
+           [=](Invocation& self) {
+             self.verbose = *verbose;
+             return run_rotate_key(self, *key_options);
            }});
   table.push_back({.name = "status",
                    .group = group,

@@ -151,16 +151,52 @@ SKERRY_API void skerry_cancel_free(skerry_cancel* cancel);
  *                    a written file and sync are)
  *   session_expiry=DURATION  clients not heard of for so long are given up, and their locks with
  *                    them (default 60s, 5s to a day; suffixes ms, s, m)
+ *   compression=none|lz4|zstd|zstd:LEVEL
+ *                    of data (default none; LEVEL 1 to 19, without it 1). What does not become
+ *                    shorter is stored as it is.
+ *   encryption_key=SOURCE
+ *                    encrypts data with AES-256-GCM; SOURCE says where the volume's key is, which
+ *                    every later open must be told as well. README.md, "Encryption", says what is
+ *                    protected and what is not.
  * SIZE takes K, M, G, T suffixes (powers of 1,024).
+ * SOURCE is file:/path, env:NAME (an environment variable) or command:COMMAND (what /bin/sh prints
+ * of it). The key is 32 random bytes (not from env), their 64 hexadecimal digits or their base64;
+ * passphrases are not keys. It is stored nowhere and shown nowhere.
  * In S3 the prefix becomes the volume's alone, and the store is tried first: putting, getting,
  * ranges, listing, deleting, conditional puts. What it lacks is logged as warnings
  * (skerry_set_log()); one that does not give back what was put is refused.
  * @return 0; -EEXIST (a volume is there already, or the prefix holds another volume's data;
- * nothing was changed), -EINVAL (bad URL or option), -EIO (the object store will not do), -EACCES,
- * -ENOENT (folder or database missing), -ENOTSUP (unknown scheme). */
+ * nothing was changed), -EINVAL (bad URL or option, or what SOURCE gives is no key), -EIO (the
+ * object store will not do), -EACCES, -ENOENT (folder, database or key missing), -ENOTSUP (unknown
+ * scheme). */
 SKERRY_API int skerry_format(const char* url, const char* const* options);
 
+/** Changes how a volume stores data from now on; what is stored stays as it is and readable.
+ * `options`, at least one of the first two:
+ *   compression=...      as in skerry_format; clients that have the volume open go on with what
+ *                        they found
+ *   encryption_key=SOURCE  encrypts from now on a volume that was not encrypted
+ *   timeout=DURATION     of the call (default 60s)
+ * Where data is encrypted or compressed for the first time no client may have the volume open.
+ * @return 0; -EBUSY (a client has it open: the sentence names it), -EEXIST (encrypted already),
+ * else as skerry_volume_open. */
+SKERRY_API int skerry_configure(const char* url, const char* const* options);
+
+/** Gives an encrypted volume another key, in one step and without rewriting data: the keys that
+ * data is encrypted with are wrapped anew. Clients that have the volume open go on; who opens it
+ * from then on needs the new key. If the answer is lost, one of the two keys opens the volume.
+ * `options`:
+ *   encryption_key=SOURCE      the volume's key as it is (must be given)
+ *   new_encryption_key=SOURCE  the one to come; where it is left out the key stays
+ *   new_data_key=0|1           1: what is stored from now on is encrypted with a new data key; no
+ *                              client may have the volume open
+ *   timeout=DURATION           of the call (default 60s)
+ * @return 0; -EKEYREJECTED (another key), -ENOKEY (none given), -EINVAL (not encrypted, nothing to
+ * change, or the same key), -EBUSY, else as skerry_volume_open. */
+SKERRY_API int skerry_rotate_key(const char* url, const char* const* options);
+
 /** Opens a volume. `options` as for skerry_format; keys:
+ *   encryption_key=SOURCE  where the key of an encrypted volume is, as in skerry_format
  *   cache_size=SIZE      memory for data read (default 256M, shared by all files of the volume)
  *   write_buffer=SIZE    memory for data written and not yet stored (default 64M)
  *   readahead=SIZE       largest readahead of a sequential reader (default 16M, 0: none)
@@ -196,7 +232,7 @@ SKERRY_API int skerry_format(const char* url, const char* const* options);
  *   request_timeout=DURATION
  *                        of a request to S3 as a whole (default: none but the call's)
  * @return 0; -ENOENT (no volume there), -EINVAL, -ENOTSUP (newer format or unknown scheme),
- * -EACCES, -EIO. */
+ * -ENOKEY (it is encrypted and no key is given), -EKEYREJECTED (another key), -EACCES, -EIO. */
 SKERRY_API int skerry_volume_open(const char* url, const char* const* options,
                                   skerry_volume** volume);
 
@@ -211,7 +247,8 @@ SKERRY_API int skerry_sync(skerry_volume* volume, const skerry_context* context)
 SKERRY_API int skerry_statvfs(skerry_volume* volume, const skerry_context* context,
                               struct skerry_statvfs* out);
 
-/** Writes JSON (format, storage, uuid, features, sessions, usage) with a final NUL into `buffer`.
+/** Writes JSON (format, storage, uuid, features, compression, encryption, sessions, usage) with a
+ * final NUL into `buffer`.
  * @return the length without NUL; if that is >= capacity the text was cut: call again larger. */
 SKERRY_API int64_t skerry_volume_info(skerry_volume* volume, const skerry_context* context,
                                       char* buffer, size_t capacity);

@@ -144,6 +144,12 @@ class Volume {
   static void format(const std::string& url, const std::vector<std::string>& options = {}) {
     check(skerry_format(url.c_str(), pointers(options).data()));
   }
+  static void configure(const std::string& url, const std::vector<std::string>& options) {
+    check(skerry_configure(url.c_str(), pointers(options).data()));
+  }
+  static void rotate_key(const std::string& url, const std::vector<std::string>& options) {
+    check(skerry_rotate_key(url.c_str(), pointers(options).data()));
+  }
   static Volume open(const std::string& url, const std::vector<std::string>& options = {}) {
     skerry_volume* volume = nullptr;
     check(skerry_volume_open(url.c_str(), pointers(options).data(), &volume));

@@ -5,6 +5,7 @@
 #include "capi/context.h"
 #include "capi/factory.h"
 #include "meta/meta.h"
+#include "vfs/settings.h"
 
 namespace skerry::capi {
 namespace {
@@ -28,6 +29,7 @@ Result<std::unique_ptr<VolumeState>> build_volume(const skerry_volume& shell) {
   parts.credentials = shell.credentials;
   SKERRY_ASSIGN(parts.store, open_metadata(shell.url, *parts.clock, shell.options.notify));
   SKERRY_ASSIGN(parts.format, meta::read_format(ctx, *parts.store));
+  SKERRY_ASSIGN(parts.keys, vfs::unlock(ctx, parts.format, shell.options.encryption_key));
   SKERRY_ASSIGN(parts.objects, open_objects(parts.format.storage, DataFolder::kMustExist,
                                             *parts.clock, shell.options.requests));
   auto state = std::make_unique<VolumeState>();

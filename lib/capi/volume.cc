@@ -14,6 +14,7 @@
 #include "capi/factory.h"
 #include "meta/meta.h"
 #include "vfs/maintenance.h"
+#include "vfs/settings.h"
 
 namespace skerry::capi {
 namespace {
@@ -45,6 +46,14 @@ std::string new_uuid(Random& random) {
   return text.data();
 }
 
+OpContext own_context(TimeNs timeout_ns) {
+  OpContext ctx;
+  ctx.clock = &system_clock();
+  ctx.credentials = process_credentials();
+  ctx.deadline_ns = ctx.clock->monotonic_ns() + timeout_ns;
+  return ctx;
+}
+
 Status format(const char* url, const char* const* options) {
   SKERRY_ASSIGN(vfs::FormatOptions parsed, vfs::parse_format_options(options));
   meta::VolumeFormat format;
@@ -59,10 +68,8 @@ Status format(const char* url, const char* const* options) {
   format.session_expiry_ns = parsed.session_expiry_ns;
 
   SKERRY_TRY(check_storage_url(format.storage));
-  OpContext ctx;
-  ctx.clock = &system_clock();
-  ctx.credentials = process_credentials();
-  ctx.deadline_ns = ctx.clock->monotonic_ns() + parsed.timeout_ns;
+  const OpContext ctx = own_context(parsed.timeout_ns);
+  SKERRY_TRY(vfs::set_up(ctx, parsed, &format));
   auto store = create_metadata(url, system_clock());
   if (!store.ok()) {
     if (store.error().code() != EEXIST) return std::move(store).error();
@@ -79,6 +86,31 @@ Status format(const char* url, const char* const* options) {
   SKERRY_TRY(claim_objects(ctx, format.storage, format.uuid, system_clock()));
   SKERRY_TRY(meta::format_volume(ctx, **store, format, system_clock()));
   return (*store)->sync(ctx);
+}
+
+Status configure(const char* url, const char* const* options) {
+  SKERRY_ASSIGN(const vfs::SettingsOptions parsed, vfs::parse_settings_options(options));
+  SKERRY_ASSIGN(const auto store, open_metadata(url, system_clock(), false));
+  return vfs::change_settings(own_context(parsed.timeout_ns), *store, parsed, system_clock(),
+                              system_random());
+}
+
+Status rotate_key(const char* url, const char* const* options) {
+  SKERRY_ASSIGN(const vfs::RotationOptions parsed, vfs::parse_rotation_options(options));
+  SKERRY_ASSIGN(const auto store, open_metadata(url, system_clock(), false));
+  return vfs::rotate_key(own_context(parsed.timeout_ns), *store, parsed, system_clock(),
+                         system_random());
+}
+
+/// A call on a volume that is not open.
+int on_url(const char* call, const char* url, const char* const* options,
+           Status (*body)(const char*, const char* const*)) noexcept {
+  return static_cast<int>(guarded(call, [&]() -> int {
+    if (url == nullptr) return fail(EINVAL, "the URL is null", call);
+    watch_forks();
+    Status done = body(url, options);
+    return done.ok() ? 0 : fail(done.error(), call, without_secrets(url).c_str());
+  }));
 }
 
 // The process's log, as base/log.h has it.
@@ -150,13 +182,15 @@ void skerry_cancel_fire(skerry_cancel* cancel) {
 void skerry_cancel_free(skerry_cancel* cancel) { delete cancel; }
 
 int skerry_format(const char* url, const char* const* options) {
-  return guarded("skerry_format", [&]() -> int {
-    if (url == nullptr) return fail(EINVAL, "the URL is null", "skerry_format");
-    watch_forks();
-    Status formatted = format(url, options);
-    return formatted.ok() ? 0
-                          : fail(formatted.error(), "skerry_format", without_secrets(url).c_str());
-  });
+  return on_url("skerry_format", url, options, format);
+}
+
+int skerry_configure(const char* url, const char* const* options) {
+  return on_url("skerry_configure", url, options, configure);
+}
+
+int skerry_rotate_key(const char* url, const char* const* options) {
+  return on_url("skerry_rotate_key", url, options, rotate_key);
 }
 
 int skerry_volume_open(const char* url, const char* const* options, skerry_volume** volume) {

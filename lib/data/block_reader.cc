@@ -21,6 +21,9 @@ constexpr uint64_t kStepPages = 32;  // 256 KiB: they stay in the processor's se
 
 uint64_t pages_of(uint64_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes; }
 
+/// The object ends too early, or is not what was put: damage, not a failure of the store.
+bool is_damage(const Error& error) { return error.code() == EINVAL || error.code() == EBADMSG; }
+
 Error no_memory(uint64_t size) {
   return Error(ENOMEM, "no memory to read " + std::to_string(size) + " bytes");
 }
@@ -206,13 +209,13 @@ Status BlockStore::Reader::fetch_pieces(const Request& request) {
 /// `got`: of reading the request's bytes.
 Status BlockStore::Reader::accept_pieces(const Request& request, std::byte* bytes,
                                          const Status& got) {
-  // EINVAL: the object ends too early, which is damage of some of the pieces.
-  if (!got.ok() && got.error().code() != EINVAL) return got;
+  // Damage may be of some of the pieces only.
+  if (!got.ok() && !is_damage(got.error())) return got;
   Status outcome;
   for (const Piece& piece : request.pieces) {
     MutableBytes framed(bytes + (piece.object_begin() - request.begin),
                         framed_size(piece.payload_bytes()));
-    Status accepted = accept(piece, framed, got.ok());
+    Status accepted = accept(piece, framed, got);
     if (outcome.ok()) outcome = std::move(accepted);
   }
   return outcome;
@@ -233,14 +236,13 @@ Status BlockStore::Reader::fetch_in_steps(const Piece& piece) {
       [&](MutableBytes framed) -> Status {
         part.pages = {part.pages.end, std::min(part.pages.end + kStepPages, piece.pages.end)};
         store_.tally_->bytes_fetched += framed.size();
-        Status accepted = accept(part, framed, true);
+        Status accepted = accept(part, framed, Status());
         if (outcome.ok()) outcome = std::move(accepted);
         return {};
       });
   if (got.ok()) return outcome;
-  if (got.error().code() != EINVAL)
-    return std::move(got).error().with_context("reading object " + key);
-  // The object ends too early: damage, told page by page.
+  if (!is_damage(got.error())) return std::move(got).error().with_context("reading object " + key);
+  // Told page by page.
   for (part.pages.begin = part.pages.end; part.pages.begin < piece.pages.end;
        part.pages.begin = part.pages.end) {
     part.pages.end = std::min(part.pages.begin + kStepPages, piece.pages.end);
@@ -250,10 +252,9 @@ Status BlockStore::Reader::fetch_in_steps(const Piece& piece) {
   return outcome;
 }
 
-/// `complete`: `framed` holds all that was asked for.
-Status BlockStore::Reader::accept(const Piece& piece, MutableBytes framed, bool complete) {
-  Result<PageBytes> payload =
-      complete ? check(piece, framed) : Result<PageBytes>(Error(EIO, "the object is too short"));
+/// `got`: success where `framed` holds all that was asked for, else the damage.
+Status BlockStore::Reader::accept(const Piece& piece, MutableBytes framed, const Status& got) {
+  Result<PageBytes> payload = got.ok() ? check(piece, framed) : Result<PageBytes>(got.error());
   if (!payload.ok()) {
     store_.tally_->checksum_errors++;
     log_message(LogLevel::kWarning, "object " + object_key(piece.extent->object) + ": " +
@@ -284,7 +285,7 @@ Result<PageBytes> BlockStore::Reader::check(const Piece& piece, MutableBytes fra
 
 Result<PageBytes> BlockStore::Reader::fetch_again(const Piece& piece, MutableBytes framed) {
   Status again = get(piece, piece.object_begin(), framed);
-  if (!again.ok() && again.error().code() != EINVAL) return std::move(again).error();
+  if (!again.ok() && !is_damage(again.error())) return std::move(again).error();
   Result<PageBytes> payload =
       again.ok() ? check(piece, framed) : Result<PageBytes>(std::move(again).error());
   if (payload.ok()) return payload;

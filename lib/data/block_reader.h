@@ -75,7 +75,7 @@ struct BlockStore::Reader {
   Status accept_pieces(const Request& request, std::byte* bytes, const Status& got);
   void land(const Request& request);
   Status fetch_in_steps(const Piece& piece);
-  Status accept(const Piece& piece, MutableBytes framed, bool complete);
+  Status accept(const Piece& piece, MutableBytes framed, const Status& got);
   Status get(const Piece& piece, uint64_t begin, MutableBytes out);
   Status note_got(ObjectRange range);
   static Result<PageBytes> check(const Piece& piece, MutableBytes framed);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "meta/acl_cache.h"
+#include "meta/commit_retries.h"
 #include "meta/metadata_cache.h"
 #include "meta/session.h"
 #include "meta/session_watch.h"
@@ -14,6 +15,7 @@ namespace {
 // A lost answer is asked for again with the same request id: while the failure is one that passes,
 // until the call's deadline, else for about a second.
 constexpr unsigned kCommitAttempts = 10;
+constexpr int kFormatAttempts = 10;
 constexpr TimeNs kFirstPauseNs = 2'000'000, kLongestPauseNs = 500'000'000;
 constexpr TimeNs kWithoutDeadlineNs = 60'000'000'000;
 
@@ -26,8 +28,8 @@ uint64_t next_number() {
   return last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
-/// One commit with as many attempts as lost answers and passing failures need, all under one
-/// request id. An error says maybe_applied() if any attempt may have been applied.
+}  // namespace
+
 Result<CommitResult> commit_with_retries(const OpContext& ctx, Store& store, Clock& clock,
                                          Random& random, const CommitRequest& request) {
   const TimeNs end = std::min(ctx.deadline_ns, clock.monotonic_ns() + kWithoutDeadlineNs);
@@ -54,8 +56,6 @@ Result<CommitResult> commit_with_retries(const OpContext& ctx, Store& store, Clo
     pause = std::min(2 * pause, kLongestPauseNs);
   }
 }
-
-}  // namespace
 
 Meta::Meta(std::shared_ptr<Store> store, VolumeFormat format, MetaOptions options, Clock& clock,
            Random& random)
@@ -102,11 +102,25 @@ Result<std::unique_ptr<Meta>> Meta::open(const OpContext& ctx, std::shared_ptr<S
   return meta;
 }
 
+Result<uint64_t> Meta::check_format(const std::optional<Record>& record) const {
+  if (!record.has_value()) return Error(EIO, "the volume has no format record any more");
+  const auto& volume = std::get<VolumeRecord>(*record);
+  SKERRY_ASSIGN(const VolumeFormat format, decode_format(volume.value));
+  if (format.uuid != format_.uuid || !same_object_layout(format, format_)) {
+    return Error(ESTALE,
+                 "how the volume stores its data was changed after this client opened it; open the "
+                 "volume again");
+  }
+  return volume.version;
+}
+
 Status Meta::register_session(const OpContext& ctx) {
   // Both are read before the record is put, so what it publishes is never too new.
   ReadRequest request;
-  request.keys = {volume_key(kVolumeEpoch), volume_key(kVolumeNextObject)};
+  request.keys = {volume_key(kVolumeEpoch), volume_key(kVolumeNextObject),
+                  volume_key(kVolumeFormat)};
   SKERRY_ASSIGN(ReadResult seen, store_->read(ctx, request));
+  SKERRY_ASSIGN(uint64_t format_version, check_format(seen.records[2]));
   // Registering is nobody's commit yet. The old id stays in force until the new one is there, so
   // that commits made meanwhile are refused with it and never go unchecked.
   auto commit_unbound = [&](std::vector<Expectation> expectations,
@@ -129,9 +143,21 @@ Status Meta::register_session(const OpContext& ctx) {
   record.software = "skerry 0.1.0";
   // Before the record is put: it must never say more than what this client labels its lists with.
   set_current_epoch(record.epoch_seen);
-  SKERRY_ASSIGN(CommitResult put,
-                commit_unbound({ExpectAbsent{client_key(record.id)}}, {Put{record}}));
-  if (!put.applied) return Error(EIO, "the volume's client counter gives ids that are in use");
+  for (int attempt = 0;; ++attempt) {
+    // The nothing that is added tells who changes the format that somebody has registered.
+    SKERRY_ASSIGN(CommitResult put,
+                  commit_unbound({ExpectVersion{volume_key(kVolumeFormat), format_version},
+                                  ExpectAbsent{client_key(record.id)}},
+                                 {AddNumber{kVolumeNextClient, 0}, Put{record}}));
+    if (put.applied) break;
+    if (put.failed_expectation != 0 || attempt == kFormatAttempts) {
+      return Error(EIO, "the volume's client counter gives ids that are in use");
+    }
+    ReadRequest again;
+    again.keys = {volume_key(kVolumeFormat)};
+    SKERRY_ASSIGN(ReadResult now, store_->read(ctx, again));
+    SKERRY_ASSIGN(format_version, check_format(now.records[0]));
+  }
   {
     std::lock_guard lock(objects_.mutex);
     objects_.next = objects_.end = 0;

@@ -33,7 +33,34 @@ namespace skerry::meta {
 /// whether it has extended attributes; without the feature they tell that only of ACLs.
 inline constexpr char kFeatureFileFlags[] = "file-flags";
 
-/// What `format` decides once. Stored as JSON in the volume record kVolumeFormat.
+/// Objects are stored in frames, from an id on: see VolumeFormat::layouts.
+inline constexpr char kFeatureFramedObjects[] = "framed-objects";
+/// Objects are encrypted, from an id on.
+inline constexpr char kFeatureEncryption[] = "encryption";
+
+/// How objects lie in the object store, from `from` up to the next layout's.
+struct ObjectLayout {
+  ObjectId from = 0;
+  bool encrypted = false;  // framed they are in any case
+  friend bool operator==(const ObjectLayout&, const ObjectLayout&) = default;
+};
+
+/// A data key as only the volume's key opens it; nothing here looks into it.
+struct WrappedKey {
+  uint32_t id = 0;  // from 1
+  std::string wrapped;
+  friend bool operator==(const WrappedKey&, const WrappedKey&) = default;
+};
+
+struct EncryptionFormat {
+  std::string key_id;      // of the volume's key, which is kept nowhere
+  std::string key_source;  // the kind of place it was in: file, env, command
+  uint32_t data_key = 0;   // that new objects are encrypted with
+  std::vector<WrappedKey> data_keys;
+  friend bool operator==(const EncryptionFormat&, const EncryptionFormat&) = default;
+};
+
+/// What `format` decides. Stored as JSON in the volume record kVolumeFormat.
 struct VolumeFormat {
   std::string uuid;
   std::string storage;  // URL of the object store, e.g. file:///srv/data
@@ -47,7 +74,17 @@ struct VolumeFormat {
   // `incompatible` one refuses to open; one that does not know a `read_only_compatible` one opens
   // read-only.
   std::vector<std::string> compatible, read_only_compatible = {kFeatureFileFlags}, incompatible;
+  // Ascending; objects before the first lie in plain. A client that writes must know them all, or
+  // it would store objects in a way that others do not expect, so they change only while no client
+  // has the volume open. The same goes for the ids of the data keys.
+  std::vector<ObjectLayout> layouts;
+  std::string compression = "none";  // of new objects: the text of the option
+  std::optional<EncryptionFormat> encryption;
+
+  bool encrypted() const { return encryption.has_value(); }
 };
+/// Clients with these two store and find objects in the same way.
+bool same_object_layout(const VolumeFormat& a, const VolumeFormat& b);
 std::string encode_format(const VolumeFormat& format);
 Result<VolumeFormat> decode_format(std::string_view json);
 
@@ -56,6 +93,23 @@ Result<VolumeFormat> decode_format(std::string_view json);
 Status format_volume(const OpContext& ctx, Store& store, const VolumeFormat& format, Clock& clock);
 /// ENOENT with a sentence if the store holds no volume; ENOTSUP for an unknown incompatible flag.
 Result<VolumeFormat> read_format(const OpContext& ctx, Store& store);
+
+/// The format of a volume and what a change of it depends on.
+struct FormatSnapshot {
+  VolumeFormat format;
+  uint64_t version = 0;  // of the record
+  ObjectId next_object = 0;
+  uint64_t next_object_version = 0;
+  uint64_t next_client_version = 0;
+  std::vector<ClientRecord> clients;  // some of those that have the volume open, if any
+};
+Result<FormatSnapshot> read_format_snapshot(const OpContext& ctx, Store& store);
+/// Replaces the format, in one durable commit. EBUSY with a sentence where clients have the volume
+/// open and the layout of objects changes. False where anything that `was` tells has changed since:
+/// nothing is done then.
+Result<bool> replace_format(const OpContext& ctx, Store& store, const FormatSnapshot& was,
+                            const VolumeFormat& format, Clock& clock, Random& random);
+
 /// The volume carries a read-only-compatible flag this version does not know: write nothing to it.
 bool format_requires_read_only(const VolumeFormat& format);
 
@@ -209,6 +263,9 @@ class Meta : private ChangeSink {
   /// Puts a client record under a new id, makes it this client's and drops the id batches (objects
   /// of an earlier session's batch would lie below the new record's first_object).
   Status register_session(const OpContext& ctx);
+  /// The version of the format record. ESTALE where objects are stored in another way than when
+  /// this client opened the volume.
+  Result<uint64_t> check_format(const std::optional<Record>& record) const;
   Result<uint64_t> next_id(const OpContext& ctx, IdBatch& batch, const char* counter);
   Freshness leased(const OpContext& ctx);
   TimeNs began(const OpContext& ctx) {

@@ -7,7 +7,7 @@
 //
 // All calls block, are thread-safe, obey the deadline and cancel token of their OpContext, and
 // return errors: ENOENT (no such key), EEXIST (conditional put lost), EINVAL (bad range), EIO,
-// ENOSPC, EACCES, ETIMEDOUT. An error of put() may leave the object present (maybe_applied).
+// ENOSPC, EACCES, ETIMEDOUT, EBADMSG (damaged). An error of put() may leave it (maybe_applied).
 #pragma once
 
 #include <cstdint>

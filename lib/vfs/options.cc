@@ -92,6 +92,21 @@ std::function<Status(std::string_view)> consistency(meta::Consistency* out) {
   };
 }
 
+std::function<Status(std::string_view)> key_source(std::optional<KeySource>* out) {
+  return [=](std::string_view text) -> Status {
+    SKERRY_ASSIGN(*out, KeySource::parse(text));
+    return {};
+  };
+}
+
+template <typename T>  // Compression, or an optional one
+std::function<Status(std::string_view)> compression(T* out) {
+  return [=](std::string_view text) -> Status {
+    SKERRY_ASSIGN(*out, Compression::parse(text));
+    return {};
+  };
+}
+
 std::function<Status(std::string_view)> lease(TimeNs* out) {
   return [=](std::string_view text) -> Status {
     SKERRY_ASSIGN(*out, parse_duration(text));
@@ -196,7 +211,30 @@ Result<FormatOptions> parse_format_options(const char* const* options) {
                             return {};
                           }},
                          {"timeout", duration(&out.timeout_ns)},
+                         {"compression", compression(&out.compression)},
+                         {"encryption_key", key_source(&out.encryption_key)},
                      }));
+  return out;
+}
+
+Result<SettingsOptions> parse_settings_options(const char* const* options) {
+  SettingsOptions out;
+  SKERRY_TRY(parse(options, {
+                                {"compression", compression(&out.compression)},
+                                {"encryption_key", key_source(&out.encryption_key)},
+                                {"timeout", duration(&out.timeout_ns)},
+                            }));
+  return out;
+}
+
+Result<RotationOptions> parse_rotation_options(const char* const* options) {
+  RotationOptions out;
+  SKERRY_TRY(parse(options, {
+                                {"encryption_key", key_source(&out.encryption_key)},
+                                {"new_encryption_key", key_source(&out.new_encryption_key)},
+                                {"new_data_key", flag(&out.new_data_key)},
+                                {"timeout", duration(&out.timeout_ns)},
+                            }));
   return out;
 }
 
@@ -218,6 +256,7 @@ Result<VolumeOptions> parse_volume_options(const char* const* options) {
           {"consistency", consistency(&out.consistency)},
           {"lease", lease(&out.lease_ns)},
           {"notify", flag(&out.notify)},
+          {"encryption_key", key_source(&out.encryption_key)},
           {"metadata_cache", size_between(0, uint64_t{1} << 28, &out.metadata_cache)},
           {"max_requests", size_between(1, 65536, &out.requests.limits.max_requests)},
           {"request_limit", size_between(0, 1u << 30, &out.requests.limits.request_limit)},

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/clock.h"
 #include "base/result.h"
 #include "meta/freshness.h"
 #include "meta/ops.h"
+#include "object/crypto/key_source.h"
+#include "object/decorators/compression.h"
 #include "object/request_options.h"
 
 namespace skerry::vfs {
@@ -18,6 +21,22 @@ struct FormatOptions {
   uint32_t inline_bytes = 4096;
   bool durable = false;
   TimeNs session_expiry_ns = 60'000'000'000;
+  TimeNs timeout_ns = 60'000'000'000;
+  Compression compression;
+  std::optional<KeySource> encryption_key;  // none: not encrypted
+};
+
+/// Of a volume that is there.
+struct SettingsOptions {
+  std::optional<Compression> compression;
+  std::optional<KeySource> encryption_key;  // encrypts new data from now on
+  TimeNs timeout_ns = 60'000'000'000;
+};
+
+struct RotationOptions {
+  std::optional<KeySource> encryption_key;      // must be given
+  std::optional<KeySource> new_encryption_key;  // none: the same
+  bool new_data_key = false;
   TimeNs timeout_ns = 60'000'000'000;
 };
 
@@ -35,6 +54,7 @@ struct VolumeOptions {
   meta::Consistency consistency = meta::Consistency::kCloseToOpen;
   TimeNs lease_ns = 1'000'000'000;
   bool notify = true;
+  std::optional<KeySource> encryption_key;
   RequestOptions requests;
 };
 
@@ -42,6 +62,8 @@ struct VolumeOptions {
 /// known ones where it is not among them.
 Result<FormatOptions> parse_format_options(const char* const* options);
 Result<VolumeOptions> parse_volume_options(const char* const* options);
+Result<SettingsOptions> parse_settings_options(const char* const* options);
+Result<RotationOptions> parse_rotation_options(const char* const* options);
 
 /// "64K", "4M": powers of 1,024.
 Result<uint64_t> parse_size(std::string_view text);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "meta/session.h"
 #include "vfs/background.h"
+#include "vfs/settings.h"
 
 namespace skerry::vfs {
 namespace {
@@ -90,10 +91,11 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpContext& ctx, Parts parts,
   if (!options.read_only) volume->access_times_.start(options.atime, *given.clock);
 
   volume->counting_ = std::make_shared<CountingObjectStore>(given.objects);
+  volume->objects_ = decorate(volume->counting_, given.format, given.keys);
   data::BlockStoreOptions block_options;
   block_options.cache_bytes = options.cache_bytes;
   block_options.block_bytes = given.format.block_bytes;
-  volume->blocks_ = std::make_unique<data::BlockStore>(*volume->meta_, *volume->counting_,
+  volume->blocks_ = std::make_unique<data::BlockStore>(*volume->meta_, *volume->objects_,
                                                        *volume->executor_, block_options);
   data::FileStoreOptions file_options;
   file_options.write_buffer_bytes = options.write_buffer_bytes;

@@ -15,6 +15,7 @@
 #include "io/op_context.h"
 #include "meta/counting_store.h"
 #include "meta/meta.h"
+#include "object/crypto/key_ring.h"
 #include "object/decorators/counting_store.h"
 #include "object/object_store.h"
 #include "vfs/access_times.h"
@@ -51,7 +52,8 @@ class Volume {
     std::shared_ptr<meta::Store> store;
     std::shared_ptr<ObjectStore> objects;  // with the retries it needs
     meta::VolumeFormat format;
-    Credentials credentials;  // of calls that name none
+    std::shared_ptr<const KeyRing> keys;  // null where the format has no encryption
+    Credentials credentials;              // of calls that name none
     Clock* clock = nullptr;
     Random* random = nullptr;
   };
@@ -75,7 +77,7 @@ class Volume {
   Executor& queue_executor() { return *queue_executor_; }
   CountingObjectStore& counted_objects() { return *counting_; }
   meta::CountingStore& counted_store() { return *counted_store_; }
-  ObjectStore& objects() { return *counting_; }
+  ObjectStore& objects() { return *objects_; }
   Clock& clock() const { return *parts_.clock; }
   WriterTable& writers() { return writers_; }
   LockTable& locks() { return locks_; }
@@ -112,6 +114,7 @@ class Volume {
   std::shared_ptr<meta::CountingStore> counted_store_;  // shared with meta_
   std::unique_ptr<meta::Meta> meta_;
   std::shared_ptr<CountingObjectStore> counting_;
+  std::shared_ptr<ObjectStore> objects_;  // counting_, as the volume has its objects in it
   std::unique_ptr<data::BlockStore> blocks_;
   std::unique_ptr<data::FileStore> files_;
   WriterTable writers_;

@@ -16,6 +16,6 @@ unversioned=$(nm -D --defined-only --with-symbol-versions "$library" | grep ' sk
 [ -z "$unversioned" ] || { echo "without a version: $unversioned" >&2; exit 1; }
 readelf -d "$library" | grep -q 'SONAME.*libskerry\.so\.0' || { echo "no SONAME" >&2; exit 1; }
 unexpected=$(readelf -d "$library" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' |
-  grep -vE '^(libsqlite3|libpq|libcurl|libcrypto|libstdc\+\+|libgcc_s|libm|libc|ld-linux.*|libasan|libubsan|libtsan)\.so' ||
+  grep -vE '^(libsqlite3|libpq|libcurl|libcrypto|liblz4|libzstd|libstdc\+\+|libgcc_s|libm|libc|ld-linux.*|libasan|libubsan|libtsan)\.so' ||
   true)
 [ -z "$unexpected" ] || { echo "links $unexpected" >&2; exit 1; }

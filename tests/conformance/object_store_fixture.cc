@@ -8,6 +8,7 @@
 
 #include "object/decorators/counting_store.h"
 #include "object/decorators/fault_store.h"
+#include "object/decorators/framed_store.h"
 #include "object/decorators/retry_store.h"
 #include "object/local/local_store.h"
 #include "object/memory/memory_store.h"
@@ -97,6 +98,61 @@ class S3Fixture final : public ObjectStoreFixture {
   std::unique_ptr<ObjectStore> store_;
 };
 
+/// Every object framed, over a store of another kind.
+class FramedFixture final : public ObjectStoreFixture {
+ public:
+  FramedFixture(std::unique_ptr<ObjectStoreFixture> base, const char* compression, bool encrypted)
+      : base_(std::move(base)) {
+    FramedOptions options;
+    options.frame_bytes = FrameHeader::kMinFrameBytes;
+    options.compression = Compression::parse(compression).value();
+    if (encrypted) {
+      auto keys = std::make_shared<KeyRing>();
+      keys->volume = "conformance";
+      keys->current = 1;
+      keys->data_keys[1] = SecretKey::random().value();
+      options.keys = std::move(keys);
+    }
+    const StoredAs as = encrypted ? StoredAs::kEncrypted : StoredAs::kFramed;
+    // The fixture keeps the store below.
+    std::shared_ptr<ObjectStore> below(std::shared_ptr<ObjectStore>(), &base_->store());
+    store_ = std::make_unique<FramedObjectStore>(
+        std::move(below), [as](std::string_view) { return as; }, std::move(options));
+  }
+  ObjectStore& store() override { return *store_; }
+  bool takes_any_bytes() const override { return base_->takes_any_bytes(); }
+  bool lists_sizes_put() const override { return false; }
+  bool replaces_under_readers() const override { return false; }
+
+ private:
+  const std::unique_ptr<ObjectStoreFixture> base_;
+  std::unique_ptr<ObjectStore> store_;
+};
+
+struct FramedKind {
+  const char* name;
+  const char* base;
+  const char* compression;
+  bool encrypted;
+};
+constexpr FramedKind kFramedKinds[] = {
+    {"encrypted over memory", "memory", "none", true},
+    {"encrypted over memory that gets together", "memory that gets together", "none", true},
+    {"encrypted over local", "local", "none", true},
+    {"lz4 over memory", "memory", "lz4", false},
+    {"zstd over local", "local", "zstd", false},
+    {"zstd over memory that gets together", "memory that gets together", "zstd", false},
+    {"zstd, encrypted over memory", "memory", "zstd:3", true},
+    {"lz4, encrypted over local", "local", "lz4", true},
+    {"zstd, encrypted over retry", "retry over fault over memory", "zstd", true},
+};
+constexpr FramedKind kFramedS3 = {"zstd, encrypted over s3", "s3", "zstd", true};
+
+std::unique_ptr<ObjectStoreFixture> make_framed_fixture(const FramedKind& kind) {
+  return std::make_unique<FramedFixture>(make_object_store_fixture(kind.base), kind.compression,
+                                         kind.encrypted);
+}
+
 }  // namespace
 
 TempDirectory::TempDirectory() {
@@ -116,13 +172,24 @@ std::vector<std::string> object_store_kinds() {
                                     "fault over memory",
                                     "counting over memory",
                                     "retry over fault over memory"};
-  if (::getenv("SKERRY_TEST_S3") != nullptr) kinds.insert(kinds.end(), {"s3", "s3, unsigned"});
+  for (const FramedKind& kind : kFramedKinds) kinds.emplace_back(kind.name);
+  if (::getenv("SKERRY_TEST_S3") != nullptr) {
+    kinds.insert(kinds.end(), {"s3", "s3, unsigned", kFramedS3.name});
+  }
   return kinds;
 }
 
 std::unique_ptr<ObjectStoreFixture> make_object_store_fixture(const std::string& kind) {
   if (kind == "memory")
     return std::make_unique<SimpleFixture>(std::make_unique<MemoryObjectStore>(system_clock()));
+  if (kind == "memory that gets together") {
+    return std::make_unique<SimpleFixture>(
+        std::make_unique<MemoryObjectStore>(system_clock(), true));
+  }
+  for (const FramedKind& framed : kFramedKinds) {
+    if (kind == framed.name) return make_framed_fixture(framed);
+  }
+  if (kind == kFramedS3.name) return make_framed_fixture(kFramedS3);
   if (kind == "local") return std::make_unique<LocalFixture>(LocalObjectStore::Options());
   if (kind == "local, no sync, no descriptors")
     return std::make_unique<LocalFixture>(

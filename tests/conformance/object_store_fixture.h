@@ -29,6 +29,10 @@ class ObjectStoreFixture {
   virtual ObjectStore& store() = 0;
   /// Whether keys may be any bytes, or UTF-8 alone.
   virtual bool takes_any_bytes() const { return true; }
+  /// Whether a listing tells the sizes that were put, or those that are stored.
+  virtual bool lists_sizes_put() const { return true; }
+  /// Whether a get beside a put of the same key gives one of the two objects, or may be EBADMSG.
+  virtual bool replaces_under_readers() const { return true; }
 };
 
 /// Names for make_object_store_fixture(): to add a store, add its name and its fixture.

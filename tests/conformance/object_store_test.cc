@@ -294,7 +294,13 @@ TEST_CASE("object store: keys are listed in byte order of the whole key", "[obje
   CHECK(none->objects.empty());
   auto page = s.store.list(s.ctx, "", "", 100);
   REQUIRE(page.ok());
-  for (const auto& object : page->objects) CHECK(object.size_bytes == object.key.size());
+  for (const auto& object : page->objects) {
+    if (s.fixture->lists_sizes_put()) {
+      CHECK(object.size_bytes == object.key.size());
+    } else {
+      CHECK(object.size_bytes > object.key.size());
+    }
+  }
 }
 
 TEST_CASE("object store: random puts, removals and pages agree with a map", "[object]") {
@@ -461,7 +467,9 @@ TEST_CASE("object store: threads read, replace and remove at the same time", "[o
             Status status = s.store.get(s.ctx, key, 0, writable(out));
             bool whole = out == a || out == b.substr(0, out.size());
             if (status.ok() && !whole) status = Error(EIO, "two objects in one");
-            if (status.ok() || status.error().code() != ENOENT) note(std::move(status));
+            const int code = code_of(status);
+            const bool torn = code == EBADMSG && !s.fixture->replaces_under_readers();
+            if (code != ENOENT && !torn) note(std::move(status));
           }
         }
       }

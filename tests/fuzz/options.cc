@@ -21,6 +21,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const char* options[] = {text.c_str(), nullptr};
   explained(vfs::parse_volume_options(options));
   explained(vfs::parse_format_options(options));
+  explained(vfs::parse_settings_options(options));
+  explained(vfs::parse_rotation_options(options));
   explained(vfs::parse_size(text));
   explained(vfs::parse_duration(text));
   explained(capi::check_storage_url(text));

@@ -11,6 +11,20 @@ namespace skerry::model {
 
 namespace {
 constexpr TimeNs kBeat = 5 * kSecond;
+
+/// Of every fourth seed; with two layouts, as where compression came before encryption.
+void encrypt(VolumeShape* shape, Dice& dice) {
+  constexpr const char* kCompression[] = {"none", "lz4", "zstd"};
+  auto keys = std::make_shared<KeyRing>();
+  keys->volume = shape->format.uuid;
+  keys->current = 1;
+  keys->data_keys[1] = SecretKey();
+  shape->keys = std::move(keys);
+  shape->format.compression = kCompression[dice.below(3)];
+  shape->format.layouts = {{1, false}, {1 + dice.below(200), true}};
+  shape->format.encryption = meta::EncryptionFormat{"simulated", "none", 1, {{1, ""}}};
+  shape->format.incompatible = {meta::kFeatureFramedObjects, meta::kFeatureEncryption};
+}
 }  // namespace
 
 VolumeShape choose_shape(Dice& dice) {
@@ -34,6 +48,7 @@ VolumeShape choose_shape(Dice& dice) {
   constexpr TimeNs kLeases[] = {2'000'000, 20'000'000, 200'000'000};
   shape.options.consistency = kModes[dice.below(3)];
   shape.options.lease_ns = kLeases[dice.below(3)];
+  if (dice.chance(1, 4)) encrypt(&shape, dice);
   return shape;
 }
 
@@ -72,6 +87,7 @@ bool Client::open_volume() {
   vfs::Volume::Parts parts;
   parts.store = store_;
   parts.format = shape_.format;
+  parts.keys = shape_.keys;
   parts.clock = self_->clock.get();
   parts.random = self_->random.get();
   parts.objects = std::make_shared<RetryObjectStore>(std::make_shared<SimObjects>(world_, *self_),

@@ -20,6 +20,7 @@ namespace skerry::model {
 struct VolumeShape {
   meta::VolumeFormat format;
   vfs::VolumeOptions options;
+  std::shared_ptr<const KeyRing> keys;  // of the seeds whose volume is encrypted
   bool knows_generation = true;
 };
 VolumeShape choose_shape(Dice& dice);

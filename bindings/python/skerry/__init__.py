@@ -15,9 +15,9 @@ from typing import Any
 
 from ._files import RawFile
 from ._listing import DirEntry
-from .volume import Volume, format
+from .volume import Volume, configure, format, rotate_key
 
-__all__ = ["DirEntry", "RawFile", "Volume", "format"]
+__all__ = ["DirEntry", "RawFile", "Volume", "configure", "format", "rotate_key"]
 
 
 def __getattr__(name: str) -> Any:

@@ -172,6 +172,8 @@ SIGNATURES = {
     "version": (c_char_p,),
     "last_error": (c_char_p,),
     "format": (c_int, _path, _strings),
+    "configure": (c_int, _path, _strings),
+    "rotate_key": (c_int, _path, _strings),
     "volume_open": (c_int, _path, _strings, _out),
     "volume_close": (c_int, _volume),
     "sync": (c_int, _volume, _context),

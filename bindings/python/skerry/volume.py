@@ -24,10 +24,52 @@ from ._listing import Listing, ScandirIterator
 
 def format(url: StrPath, storage: Optional[str] = None, **options: Any) -> None:
     """Creates a volume. `url` names its metadata ("sqlite:///abs/path/vol.db"), `storage` where
-    data lives ("file:///abs/dir"). Options: block_size, inline, durable, session_expiry, as the
-    C function has them. FileExistsError if there is one already."""
+    data lives ("file:///abs/dir"). Options: block_size, inline, durable, session_expiry,
+    compression, encryption_key, as the C function has them. FileExistsError if there is one
+    already."""
     settings = [("storage", storage), *options.items()]
     code = _abi.library().format(_abi.encode(url), _abi.option_array(settings))
+    if code < 0:
+        _abi.fail(code, without_secrets(url))
+
+
+def configure(
+    url: StrPath,
+    *,
+    compression: Optional[str] = None,
+    encryption_key: Optional[str] = None,
+    timeout: Optional[str] = None,
+) -> None:
+    """Changes how a volume stores data from now on: `compression` ("none", "lz4", "zstd",
+    "zstd:3"), and with `encryption_key` ("file:/path", "env:NAME", "command:COMMAND") a volume
+    that was not encrypted is. EBUSY where a client has the volume open and must not."""
+    settings = [
+        ("compression", compression),
+        ("encryption_key", encryption_key),
+        ("timeout", timeout),
+    ]
+    code = _abi.library().configure(_abi.encode(url), _abi.option_array(settings))
+    if code < 0:
+        _abi.fail(code, without_secrets(url))
+
+
+def rotate_key(
+    url: StrPath,
+    *,
+    encryption_key: str,
+    new_encryption_key: Optional[str] = None,
+    new_data_key: bool = False,
+    timeout: Optional[str] = None,
+) -> None:
+    """Gives an encrypted volume another key in one step, without rewriting data. With
+    `new_data_key` new data is encrypted with a new data key."""
+    settings = [
+        ("encryption_key", encryption_key),
+        ("new_encryption_key", new_encryption_key),
+        ("new_data_key", new_data_key),
+        ("timeout", timeout),
+    ]
+    code = _abi.library().rotate_key(_abi.encode(url), _abi.option_array(settings))
     if code < 0:
         _abi.fail(code, without_secrets(url))
 
@@ -40,7 +82,7 @@ class Volume(Administration):
     """An opened volume. Any thread may call it; a forked child may go on with it.
 
     Options are those of the C function (cache_size="1G", write_buffer, readahead, io_threads,
-    timeout="30s", read_only=True, durable, background, metadata_cache).
+    timeout="30s", read_only=True, durable, background, metadata_cache, encryption_key).
 
     uid, gid, groups and umask say who asks; what is not given is the process's effective user,
     group and groups. The process's umask is NOT read: without `umask` a new file has all of its

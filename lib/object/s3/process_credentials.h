@@ -9,9 +9,7 @@
 
 namespace skerry::s3 {
 
-/// Runs `command` with /bin/sh in a process group of its own, which is killed at the context's end.
-/// Of what it prints nothing but the keys is used, and nothing is shown; its standard error goes
-/// nowhere.
+/// Of what it prints nothing but the keys is used, and nothing is shown; see command_output().
 Result<Credentials> run_credential_process(const OpContext& ctx, const std::string& command);
 
 }  // namespace skerry::s3
