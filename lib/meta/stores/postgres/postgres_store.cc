@@ -38,7 +38,7 @@ constexpr TimeNs kWithoutDeadlineNs = 60'000'000'000;  // that a read waits for 
 // Requests whose answers were lost and that nobody has settled yet: more than can be in flight.
 constexpr size_t kMaxUnsettled = 4096;
 constexpr uint64_t kTrimEvery = 1024;  // commits
-constexpr uint32_t kDirStatShards = 4;
+constexpr uint32_t kDirStatShards = 8;
 constexpr uint32_t kUsageParts = 16;  // twice the connections
 constexpr char kUniqueViolation[] = "23505";
 
