@@ -289,7 +289,8 @@ class Store {
 
   /// Reads `names` one below the other starting in `directory`: result[i] is the entry of names[i],
   /// joined; it ends early (shorter than names) at the first that is absent or not a directory
-  /// (the absent one is not included). `start`: where given, gets the joined attributes of
+  /// (the absent one is not included). Of directories before the last name, times and link count may
+  /// be without what their children changed. `start`: where given, gets the joined attributes of
   /// `directory`, or nothing if it is gone. Default: one read() a name; override to do it in one
   /// round trip.
   virtual Result<std::vector<EntryRecord>> resolve(const OpContext& ctx, Ino directory,

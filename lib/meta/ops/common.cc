@@ -58,14 +58,16 @@ CachedAttributes cached_home(const AttributeHome& home, const MetadataCache::Tic
 }
 
 void remember_entry(Meta& meta, const MetadataCache::Ticket& ticket, Ino dir, std::string_view name,
-                    const std::optional<EntryRecord>& entry) {
+                    const std::optional<EntryRecord>& entry, bool times_stale) {
   MetadataCache& cache = meta.cache();
   if (!entry) {
     cache.insert_entry(ticket, dir, name, {});
     return;
   }
   cache.insert_entry(ticket, dir, name, {entry->attr.ino, entry->linked, entry->version});
-  cache.insert_attributes(ticket, {entry->attr, entry->attr.is_dir() ? dir : 0, entry->linked});
+  const bool is_dir = entry->attr.is_dir();
+  cache.insert_attributes(ticket,
+                          {entry->attr, is_dir ? dir : 0, entry->linked, is_dir && times_stale});
 }
 
 Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source source,

@@ -68,9 +68,10 @@ Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source
 
 /// What a read after `ticket` said of an inode, as the cache keeps it.
 CachedAttributes cached_home(const AttributeHome& home, const MetadataCache::Ticket& ticket);
-/// Tells the cache what a read after `ticket` said of (dir, name); `entry` is joined.
+/// Tells the cache what a read after `ticket` said of (dir, name); `entry` is joined, but for what a
+/// directory's children changed with `times_stale`.
 void remember_entry(Meta& meta, const MetadataCache::Ticket& ticket, Ino dir, std::string_view name,
-                    const std::optional<EntryRecord>& entry);
+                    const std::optional<EntryRecord>& entry, bool times_stale = false);
 
 /// ENOENT if the directory is gone, ENOTDIR if it is none, EACCES without search permission.
 Status check_directory(const OpContext& ctx, Meta& meta,
