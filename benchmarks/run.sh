@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs the benchmarks; tables to the terminal, JSON to build-bench/results/.
-#   benchmarks/run.sh [read|metadata|directory|stream|frames|s3|fuse ...]
+#   benchmarks/run.sh [read|metadata|directory|stream|frames|s3|fuse|hot_directory ...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests/install.sh build
@@ -12,11 +12,14 @@ if ! { cmake -G Ninja -S . -B build-bench "${launcher[@]}" -DSKERRY_TESTS=OFF \
   exit 1
 fi
 mkdir -p build-bench/results
-for name in "${@:-read metadata directory stream frames s3 fuse}"; do
+for name in "${@:-read metadata directory stream frames s3 fuse hot_directory}"; do
   for one in $name; do
     if [ "$one" = fuse ]; then
       command -v fio >/dev/null || apt-get install -y -qq fio >/dev/null
       python3 benchmarks/fuse_bench.py --build build-bench --json=build-bench/results/fuse.json
+    elif [ "$one" = hot_directory ]; then
+      python3 benchmarks/hot_directory_bench.py --build build-bench \
+        --json=build-bench/results/hot_directory.json
     elif [ "$one" = s3 ]; then
       server=$(mktemp -d /dev/shm/skerry-s3-XXXXXX)
       tests/support/s3.sh "$server" $$

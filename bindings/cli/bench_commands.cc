@@ -153,6 +153,8 @@ class MetaBench {
       std::vector<double> ratios;
       for (size_t i = 0; i < ours.size(); ++i) ratios.push_back(ours[i].rate / theirs.at(i).rate);
       out["floor_rate"] = middle(theirs, &Figures::rate);
+      out["floor_p50_us"] = middle(theirs, &Figures::p50_us);
+      out["floor_p99_us"] = middle(theirs, &Figures::p99_us);
       out["floor_cpu_us"] = middle(theirs, &Figures::cpu_us);
       out["ratio"] = median(std::move(ratios));
     }

@@ -4,6 +4,13 @@
 
 namespace skerry::meta {
 
+Attributes moved_file(Attributes attr, TimeNs ctime_ns, bool orphaned) {
+  if (orphaned) attr.nlink -= 1;
+  attr.ctime_ns = ctime_ns;
+  attr.version += 1;
+  return attr;
+}
+
 void apply_patch(const Patch& patch, Attributes* attr) {
   if (patch.mode) attr->mode = *patch.mode;
   if (patch.uid) attr->uid = *patch.uid;

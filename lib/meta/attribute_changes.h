@@ -50,6 +50,14 @@ bool write_conflicts(const WriteData& write, const Attributes& attr);
 /// Changes `attr` and tells the rest. EFBIG past kMaxFileSize.
 Result<WrittenData> apply_write(const WriteData& write, Attributes* attr);
 
+/// True if MoveFile moves the file of this entry, as stored.
+inline bool is_movable(const EntryRecord& entry) {
+  return !entry.linked && entry.attr.type == FileType::kRegular &&
+         (entry.attr.flags & kInodeFlags) == 0;
+}
+/// What MoveFile makes of it; `orphaned`: it loses its name.
+Attributes moved_file(Attributes attr, TimeNs ctime_ns, bool orphaned);
+
 /// Makes an entry as it is stored: one version, and for a linked entry ino and type alone.
 void normalize_entry(EntryRecord* entry);
 

@@ -232,7 +232,8 @@ Result<ObjectId> Meta::next_object(const OpContext& ctx) {
 
 namespace {
 
-/// A file that a commit changes: with the version it gives it, or the mutation that tells.
+/// A file that a commit changes: with the version it gives it, or the mutation that tells, of
+/// MoveFile (0) the file as well.
 struct ChangedFile {
   Ino ino = 0;
   uint64_t version = 0;
@@ -257,6 +258,8 @@ std::vector<ChangedFile> changed_files(const std::vector<Mutation>& mutations) {
       files.push_back({patch->ino, 0, i});
     } else if (const auto* write = std::get_if<WriteData>(&mutations[i])) {
       files.push_back({write->ino, 0, i});
+    } else if (std::holds_alternative<MoveFile>(mutations[i])) {
+      files.push_back({0, 0, i});
     }
   }
   return files;
@@ -289,8 +292,13 @@ Result<CommitResult> Meta::commit(const OpContext& ctx, std::vector<Expectation>
     return result;
   }
   for (const ChangedFile& file : changed) {
-    own_changes_->own_change(
-        file.ino, file.version != 0 ? file.version : result->outcomes[file.mutation].version);
+    const MutationOutcome& told = result->outcomes[file.mutation];
+    if (file.ino != 0) {
+      own_changes_->own_change(file.ino, file.version != 0 ? file.version : told.version);
+      continue;
+    }
+    own_changes_->own_change(told.moved->ino, told.moved->version);
+    if (told.number != 0) own_changes_->own_change(told.number, told.version);
   }
   return result;
 }
@@ -330,6 +338,9 @@ void Meta::forget_conflict(const CommitRequest& request, const CommitResult& res
       cache_->forget_attributes(write->ino);
     } else if (const auto* directory = std::get_if<AddDirStat>(&failed)) {
       cache_->forget_attributes(directory->ino);
+    } else if (const auto* move = std::get_if<MoveFile>(&failed)) {
+      forget(move->from);
+      if (move->to) forget(*move->to);
     }
   }
 }

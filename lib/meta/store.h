@@ -197,8 +197,22 @@ struct AddNumber {
   std::string name;
   uint64_t delta = 0;
 };
+/// Gives a regular file of one name another name, or none, without anybody having read it:
+/// rename(2) and unlink(2) of what is not known. Conflict unless `from` is the entry of such a
+/// file, not linked and without kInodeFlags. Its ctime is set and one added to its version. Without
+/// `to` the file becomes an orphan, with a link less, and is taken out of `usage_client`'s usage of
+/// scope 0. With `to`, another key: a file there that `from` could be goes the same way with
+/// `replace`, and `counted_in` (a dirstat key) loses an entry; anything else there is a conflict.
+struct MoveFile {
+  Key from;
+  std::optional<Key> to;
+  bool replace = false;
+  TimeNs ctime_ns = 0;
+  ClientId usage_client = 0;
+  std::optional<Key> counted_in;
+};
 using Mutation = std::variant<Put, Delete, DeleteRange, Patch, AddDirStat, WriteData,
-                              AddObjectReferences, AddUsage, AddNumber>;
+                              AddObjectReferences, AddUsage, AddNumber, MoveFile>;
 
 enum class Durability : uint8_t {
   kVisible,  // seen by everyone at once; survives this process, may be lost with the machine's
@@ -217,10 +231,12 @@ struct CommitRequest {
 };
 
 /// What a mutation tells back. Patch, WriteData: the new version, and `number` = the length before.
-/// AddNumber: the number before. Others: zeros.
+/// AddNumber: the number before. MoveFile: the file as it is then, and of the file it replaced the
+/// inode as `number` and the new version. Others: zeros.
 struct MutationOutcome {
   uint64_t number = 0;
   uint64_t version = 0;
+  std::optional<Attributes> moved = std::nullopt;
 };
 
 struct CommitResult {
@@ -289,8 +305,9 @@ class Store {
 
   /// Reads `names` one below the other starting in `directory`: result[i] is the entry of names[i],
   /// joined; it ends early (shorter than names) at the first that is absent or not a directory
-  /// (the absent one is not included). `start`: where given, gets the joined attributes of
-  /// `directory`, or nothing if it is gone. Default: one read() a name; override to do it in one
+  /// (the absent one is not included). Of directories before the last name, times and link count
+  /// may be without what their children changed. `start`: where given, gets the joined attributes
+  /// of `directory`, or nothing if it is gone. Default: one read() a name; override to do it in one
   /// round trip.
   virtual Result<std::vector<EntryRecord>> resolve(const OpContext& ctx, Ino directory,
                                                    const std::vector<std::string>& names,

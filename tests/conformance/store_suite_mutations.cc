@@ -360,6 +360,118 @@ STORE_TEST("object references: absent is one, none is garbage", "") {
   CHECK(s.get(garbage_key(3, 6)).has_value());
 }
 
+STORE_TEST("move a file: to a free name, as it is", "") {
+  StoreUser s(world);
+  EntryRecord file = file_entry(1, "a", 10, 4);
+  file.attr.length = 50;
+  s.apply({Put{file}, Put{DirStatRecord{1, 0, 1, 0, 1}}, Put{DirStatRecord{2, 0, 1, 0, 0}}});
+  const auto outcomes =
+      s.apply({MoveFile{entry_key(1, "a"), entry_key(2, "b"), false, 99, 7, dirstat_key(2, 0)},
+               AddDirStat{1, 0, 99, 0, -1}, AddDirStat{2, 0, 99, 0, 1}});
+  EntryRecord moved = file;
+  moved.parent = 2;
+  moved.name = "b";
+  moved.attr.ctime_ns = 99;
+  moved.version = moved.attr.version = 5;
+  CHECK_FALSE(s.get(entry_key(1, "a")).has_value());
+  CHECK(s.at<EntryRecord>(entry_key(2, "b")) == moved);
+  CHECK(outcomes[0].moved == moved.attr);
+  CHECK(outcomes[0].number == 0);
+  CHECK(s.at<DirStatRecord>(dirstat_key(1, 0)) == DirStatRecord{1, 0, 99, 0, 0});
+  CHECK(s.at<DirStatRecord>(dirstat_key(2, 0)) == DirStatRecord{2, 0, 99, 0, 1});
+  CHECK_FALSE(s.get(usage_key(0, 7)).has_value());
+}
+
+STORE_TEST("move a file: away, to the orphans of the epoch", "") {
+  StoreUser s(world);
+  EntryRecord file = file_entry(1, "a", 10, 4);
+  file.attr.length = 50;
+  file.attr.nlink = 1;
+  s.apply({AddNumber{kVolumeEpoch, 3}, Put{file}, Put{DirStatRecord{1, 0, 1, 0, 1}}});
+  const auto outcomes =
+      s.apply({MoveFile{entry_key(1, "a"), {}, false, 99, 7, {}}, AddDirStat{1, 0, 99, 0, -1}});
+  Attributes gone = file.attr;
+  gone.ctime_ns = 99;
+  gone.version = 5;
+  gone.nlink = 0;
+  CHECK_FALSE(s.get(entry_key(1, "a")).has_value());
+  CHECK(s.at<OrphanRecord>(orphan_key(10)) == OrphanRecord{gone, 3});
+  CHECK(outcomes[0].moved == gone);
+  CHECK(s.at<UsageRecord>(usage_key(0, 7)) == UsageRecord{0, 7, -50, -1});
+  CHECK(s.at<DirStatRecord>(dirstat_key(1, 0)).entries == 0);
+}
+
+STORE_TEST("move a file: over another, which becomes an orphan", "") {
+  StoreUser s(world);
+  EntryRecord other = file_entry(1, "b", 11, 8);
+  other.attr.length = 20;
+  s.apply({Put{file_entry(1, "a", 10, 4)}, Put{other}, Put{DirStatRecord{1, 0, 1, 0, 2}}});
+  const MoveFile move{entry_key(1, "a"), entry_key(1, "b"), true, 99, 7, dirstat_key(1, 0)};
+  const auto outcomes = s.apply({move, AddDirStat{1, 0, 99, 0, 0}});
+  CHECK_FALSE(s.get(entry_key(1, "a")).has_value());
+  CHECK(s.at<EntryRecord>(entry_key(1, "b")).attr.ino == 10);
+  CHECK(s.at<OrphanRecord>(orphan_key(11)).attr.version == 9);
+  CHECK(outcomes[0].moved->ino == 10);
+  CHECK(outcomes[0].moved->version == 5);
+  CHECK(outcomes[0].number == 11);
+  CHECK(outcomes[0].version == 9);
+  CHECK(s.at<UsageRecord>(usage_key(0, 7)) == UsageRecord{0, 7, -20, -1});
+  CHECK(s.at<DirStatRecord>(dirstat_key(1, 0)) == DirStatRecord{1, 0, 99, 0, 1});
+}
+
+STORE_TEST("move a file: what is none, or is in the way, is a conflict", "") {
+  StoreUser s(world);
+  EntryRecord linked = file_entry(1, "linked", 12);
+  linked.linked = true;
+  EntryRecord immutable = file_entry(1, "immutable", 13);
+  immutable.attr.flags = kFlagImmutable;
+  s.apply({Put{file_entry(1, "a", 10)}, Put{directory_entry(1, "d", 11)}, Put{linked},
+           Put{immutable}, Put{DirStatRecord{1, 0, 1, 0, 4}}});
+  const AddDirStat count{1, 0, 99, 0, -1};
+  const auto failed = [&](const char* from, const char* to, bool replace) {
+    std::optional<Key> target;
+    if (to != nullptr) target = entry_key(1, to);
+    const CommitResult result =
+        s.commit({}, {MoveFile{entry_key(1, from), target, replace, 99, 7, {}}, count});
+    return result.applied ? -2 : result.failed_mutation;
+  };
+  for (const char* from : {"absent", "d", "linked", "immutable"}) {
+    CAPTURE(from);
+    CHECK(failed(from, nullptr, false) == 0);
+    CHECK(failed(from, "free", true) == 0);
+    if (std::string_view(from) == "absent") continue;
+    CHECK(failed("a", from, true) == 0);
+  }
+  CHECK(failed("a", "a", true) == 0);
+  s.apply({Put{file_entry(1, "b", 14)}});
+  CHECK(failed("a", "b", false) == 0);
+  // The directory is gone.
+  s.apply({Delete{dirstat_key(1, 0)}});
+  CHECK(failed("a", nullptr, false) == 1);
+  CHECK(failed("a", "free", false) == 1);
+  CHECK(s.at<EntryRecord>(entry_key(1, "a")) == file_entry(1, "a", 10));
+  CHECK_FALSE(s.get(orphan_key(10)).has_value());
+  CHECK_FALSE(s.get(usage_key(0, 7)).has_value());
+}
+
+STORE_TEST("move a file: the answer can be asked for again", "") {
+  StoreUser s(world);
+  if (!world.remembers_requests()) return;
+  s.apply({Put{file_entry(1, "a", 10, 4)}, Put{DirStatRecord{1, 0, 1, 0, 1}}});
+  CommitRequest request;
+  request.request = next_request();
+  request.mutations = {MoveFile{entry_key(1, "a"), {}, false, 99, 7, {}},
+                       AddDirStat{1, 0, 99, 0, -1}};
+  const CommitResult first = s.store->commit(world.ctx, request).value();
+  REQUIRE(first.applied);
+  StoreUser other(world);
+  other.apply({Put{file_entry(1, "a", 11)}});
+  const CommitResult second = s.store->commit(world.ctx, request).value();
+  REQUIRE(second.applied);
+  CHECK(second.outcomes[0].moved == first.outcomes[0].moved);
+  CHECK(s.at<EntryRecord>(entry_key(1, "a")).attr.ino == 11);
+}
+
 STORE_TEST("usage and numbers", "") {
   StoreUser s(world);
   s.apply({AddUsage{0, 1, 100, 1}, AddUsage{0, 1, -30, 0}, AddUsage{0, 2, 5, 5}});

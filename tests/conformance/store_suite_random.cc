@@ -103,7 +103,7 @@ class RandomCommits {
     }
   }
   Mutation mutation() {
-    switch (below(12)) {
+    switch (below(14)) {
       case 0:
         return Delete{key()};
       case 1: {
@@ -142,6 +142,17 @@ class RandomCommits {
         return AddUsage{0, below(3), static_cast<int64_t>(below(9)) - 4, 1};
       case 7:
         return AddNumber{below(3) == 0 ? kVolumeEpoch : name(), below(3)};
+      case 8:
+      case 9: {
+        MoveFile move;
+        move.from = entry_key(ino(), name());
+        if (below(3) != 0) move.to = entry_key(ino(), name());
+        move.replace = below(2);
+        move.ctime_ns = static_cast<TimeNs>(below(60));
+        move.usage_client = below(3);
+        if (below(2)) move.counted_in = dirstat_key(ino(), below(2));
+        return move;
+      }
       default:
         return Put{record()};
     }
@@ -208,6 +219,7 @@ TEST_CASE("store: random commits do the same in every store", "[meta][store]") {
     for (size_t m = 0; m < expected->outcomes.size(); ++m) {
       REQUIRE(expected->outcomes[m].number == actual->outcomes[m].number);
       REQUIRE(expected->outcomes[m].version == actual->outcomes[m].version);
+      REQUIRE(expected->outcomes[m].moved == actual->outcomes[m].moved);
     }
     applied += expected->applied;
     if (i % 50 != 0) continue;

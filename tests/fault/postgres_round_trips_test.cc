@@ -79,6 +79,7 @@ class World {
     std::filesystem::remove_all(folder_);
   }
 
+  std::string url() const { return postgres_url(schema_); }
   static std::string path(const char* prefix, int i) {
     return std::string("/d/") + prefix + std::to_string(i);
   }
@@ -104,16 +105,16 @@ class World {
 
 struct Expected {
   const char* consistency;
-  int stat, stat_known, open_read_close, create, write_close, list, rename, rename_known, unlink,
-      unlink_known, mkdir, rmdir;
+  int stat, stat_known, open_read_close, create, write_close, list, rename, rename_known,
+      rename_over, unlink, unlink_known, mkdir, rmdir;
 };
 
 }  // namespace
 
 TEST_CASE("postgres: round trips of each operation, parents known", "[meta][postgres]") {
-  const auto expected = GENERATE(Expected{"strict", 1, 1, 2, 2, 2, 2, 3, 3, 2, 2, 2, 2},
-                                 Expected{"close-to-open", 1, 0, 2, 1, 1, 2, 2, 1, 2, 1, 1, 1},
-                                 Expected{"leased", 1, 0, 1, 1, 1, 1, 2, 1, 2, 1, 1, 1});
+  const auto expected = GENERATE(Expected{"strict", 1, 1, 2, 2, 2, 2, 2, 2, 3, 2, 2, 2, 2},
+                                 Expected{"close-to-open", 1, 0, 2, 1, 1, 2, 1, 1, 2, 1, 1, 1, 1},
+                                 Expected{"leased", 1, 0, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1});
   CAPTURE(expected.consistency);
   const World world(expected.consistency);
   const Client& client = *world.client;
@@ -159,6 +160,14 @@ TEST_CASE("postgres: round trips of each operation, parents known", "[meta][post
   const World unknown(expected.consistency);
   unknown.check("rename", expected.rename, [&](int i) {
     ok(skerry_rename(*unknown.client, nullptr, path("f", i).c_str(), path("r", i).c_str()));
+  });
+  const World over(expected.consistency);
+  {
+    const Client other(over.url(), "strict");
+    for (int i = 0; i < kFiles; ++i) other.write(path("r", i));
+  }
+  over.check("rename over a file", expected.rename_over, [&](int i) {
+    ok(skerry_rename(*over.client, nullptr, path("f", i).c_str(), path("r", i).c_str()));
   });
   const World unknown_too(expected.consistency);
   unknown_too.check("unlink", expected.unlink, [&](int i) {

@@ -79,6 +79,9 @@ TreeChange NamespaceModel::change_of(const meta::CommitRequest& request) const {
     } else if (const auto* write = std::get_if<meta::WriteData>(&mutation)) {
       if (write->clear_mode != 0) change.cleared.insert(write->ino);
       change.data.insert(write->ino);
+    } else if (const auto* move = std::get_if<meta::MoveFile>(&mutation)) {
+      if (move->to) names[{move->to->a, move->to->name}] = child(move->from.a, move->from.name);
+      names[{move->from.a, move->from.name}] = 0;
     }
   }
   for (const auto& [place, after] : names) {

@@ -148,6 +148,7 @@ bool SimStore::plant(meta::CommitRequest* request) {
   switch (world_.options.plant) {
     case Plant::kDropCommit:
       for (const meta::Mutation& m : request->mutations) {
+        if (std::holds_alternative<meta::MoveFile>(m)) return false;  // its outcome is told
         if (std::holds_alternative<meta::WriteData>(m) ||
             std::holds_alternative<meta::AddDirStat>(m)) {
           world_.planted = true;

@@ -62,6 +62,9 @@ struct MutationText {
     return "usage " + std::to_string(m.bytes) + "," + std::to_string(m.inodes);
   }
   std::string operator()(const meta::AddNumber& m) const { return "number " + m.name; }
+  std::string operator()(const meta::MoveFile& m) const {
+    return "move " + text_of(m.from) + (m.to ? " to " + text_of(*m.to) : " away");
+  }
 };
 
 }  // namespace

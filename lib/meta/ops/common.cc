@@ -58,14 +58,16 @@ CachedAttributes cached_home(const AttributeHome& home, const MetadataCache::Tic
 }
 
 void remember_entry(Meta& meta, const MetadataCache::Ticket& ticket, Ino dir, std::string_view name,
-                    const std::optional<EntryRecord>& entry) {
+                    const std::optional<EntryRecord>& entry, bool times_stale) {
   MetadataCache& cache = meta.cache();
   if (!entry) {
     cache.insert_entry(ticket, dir, name, {});
     return;
   }
   cache.insert_entry(ticket, dir, name, {entry->attr.ino, entry->linked, entry->version});
-  cache.insert_attributes(ticket, {entry->attr, entry->attr.is_dir() ? dir : 0, entry->linked});
+  const bool is_dir = entry->attr.is_dir();
+  cache.insert_attributes(ticket,
+                          {entry->attr, is_dir ? dir : 0, entry->linked, is_dir && times_stale});
 }
 
 Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source source,
@@ -126,6 +128,27 @@ Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source
   return view;
 }
 
+Unseen unseen_name(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name,
+                   Attributes* directory) {
+  MetadataCache& cache = meta.cache();
+  const Freshness fresh = meta.freshness(ctx);
+  CachedAttributes found;
+  if (!cache.find_attributes(dir, fresh, false, &found) || !found.attr.is_dir()) return Unseen::kNo;
+  *directory = found.attr;
+  // As if the file were somebody else's: where that matters it has to be looked at.
+  Attributes child;
+  child.uid = ~ctx.credentials.uid;
+  if (!check_delete(ctx, meta, found.attr, child).ok()) return Unseen::kNo;
+  CachedEntry entry;
+  if (!cache.find_entry(dir, name, fresh, &entry)) return Unseen::kMayBeFile;
+  if (entry.ino == 0) return Unseen::kFree;
+  if (entry.linked) return Unseen::kNo;
+  if (!cache.find_attributes(entry.ino, fresh, false, &found)) return Unseen::kMayBeFile;
+  const bool plain = found.attr.type == FileType::kRegular && !found.linked &&
+                     (found.attr.flags & kInodeFlags) == 0;
+  return plain ? Unseen::kFile : Unseen::kNo;
+}
+
 Status check_directory(const OpContext& ctx, Meta& meta,
                        const std::optional<CachedAttributes>& dir) {
   if (!dir) return Error(ENOENT, "the directory was removed");
@@ -163,9 +186,13 @@ void Change::touch(const Attributes& dir, TimeNs now, int64_t entries, int64_t s
     add.mtime_ns = std::max(add.mtime_ns, now);
     return;
   }
+  directories_.push_back(AddDirStat{dir.ino, counters_of(dir).b, now, subdirs, entries});
+}
+
+Key Change::counters_of(const Attributes& dir) const {
   // Clients are numbered one after another, so those of one thread each use different records too.
   const uint64_t shard = dir.shards <= 1 ? 0 : (meta_.client() + meta_.lane()) % dir.shards;
-  directories_.push_back(AddDirStat{dir.ino, shard, now, subdirs, entries});
+  return dirstat_key(dir.ino, shard);
 }
 
 Result<CommitResult> Change::commit(const OpContext& ctx, Durability durability, ClientId session) {

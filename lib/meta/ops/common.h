@@ -68,9 +68,19 @@ Result<View> look(const OpContext& ctx, Meta& meta, const Wanted& wanted, Source
 
 /// What a read after `ticket` said of an inode, as the cache keeps it.
 CachedAttributes cached_home(const AttributeHome& home, const MetadataCache::Ticket& ticket);
-/// Tells the cache what a read after `ticket` said of (dir, name); `entry` is joined.
+/// Tells the cache what a read after `ticket` said of (dir, name); `entry` is joined, but for what
+/// a directory's children changed with `times_stale`.
 void remember_entry(Meta& meta, const MetadataCache::Ticket& ticket, Ino dir, std::string_view name,
-                    const std::optional<EntryRecord>& entry);
+                    const std::optional<EntryRecord>& entry, bool times_stale = false);
+
+/// What is known of a name whose file may be moved by MoveFile without having been read.
+enum class Unseen : uint8_t { kMayBeFile, kFree, kFile, kNo };
+/// From the cache alone. `dir` gets the attributes of the directory. kNo: it is not known, ctx's
+/// user may not take names out of it whatever they lead to, or the name is known to lead to no
+/// plain file: it takes a look to know what to say. kFree: the name is known to be free. kFile: all
+/// of the file is known.
+Unseen unseen_name(const OpContext& ctx, Meta& meta, Ino dir, std::string_view name,
+                   Attributes* directory);
 
 /// ENOENT if the directory is gone, ENOTDIR if it is none, EACCES without search permission.
 Status check_directory(const OpContext& ctx, Meta& meta,
@@ -97,6 +107,8 @@ class Change {
 
   /// Children of `dir` changed at `now`. Also the guard that it still exists.
   void touch(const Attributes& dir, TimeNs now, int64_t entries, int64_t subdirs);
+  /// The record that touch() changes.
+  Key counters_of(const Attributes& dir) const;
   void use(int64_t bytes, int64_t inodes) {
     bytes_ += bytes;
     inodes_ += inodes;

@@ -80,7 +80,7 @@ Result<std::optional<EntryRecord>> read_ahead(const OpContext& ctx, Meta& meta, 
   }
   Ino parent = dir;
   for (size_t i = 0; i < way.size(); ++i) {
-    internal::remember_entry(meta, ticket, parent, names[i], way[i]);
+    internal::remember_entry(meta, ticket, parent, names[i], way[i], i + 1 < names.size());
     parent = way[i].attr.ino;
   }
   if (way.size() < names.size() && (way.empty() || way.back().attr.is_dir())) {

@@ -8,6 +8,7 @@ namespace skerry::meta {
 using internal::Attempts;
 using internal::Change;
 using internal::check_directory;
+using internal::Unseen;
 using internal::View;
 using internal::Wanted;
 
@@ -271,6 +272,44 @@ class Rename {
 
 }  // namespace
 
+namespace {
+
+/// Renames a plain file that need not be known, over another perhaps, in one round trip. False:
+/// that was not possible, and nothing has changed.
+Result<bool> rename_unseen(const OpContext& ctx, Meta& meta, const Place& from, const Place& to,
+                           unsigned flags) {
+  if ((flags & kRenameExchange) != 0 || (from.dir == to.dir && from.name == to.name)) return false;
+  Attributes from_dir, to_dir;
+  const Unseen source = internal::unseen_name(ctx, meta, from.dir, from.name, &from_dir);
+  const Unseen target = internal::unseen_name(ctx, meta, to.dir, to.name, &to_dir);
+  if (source == Unseen::kNo || source == Unseen::kFree || target == Unseen::kNo) return false;
+  if (target == Unseen::kFile) return false;
+  // What is known is expected, where the store loses nothing by it.
+  if (source == Unseen::kFile && target == Unseen::kFree && meta.exact()) return false;
+  const MetadataCache::Ticket ticket = meta.ticket();
+  const TimeNs now = meta.now_ns();
+  Change change(meta);
+  change.add(MoveFile{entry_key(from.dir, from.name), entry_key(to.dir, to.name),
+                      (flags & kRenameNoReplace) == 0, now, meta.usage_client(),
+                      change.counters_of(to_dir)});
+  change.touch(from_dir, now, -1, 0);
+  change.touch(to_dir, now, 1, 0);
+  SKERRY_ASSIGN(CommitResult result, change.commit(ctx));
+  if (!result.applied) return false;
+  const MutationOutcome& outcome = result.outcomes.front();
+  const Attributes& moved = *outcome.moved;
+  MetadataCache& cache = meta.cache();
+  if (outcome.number != 0) cache.forget_attributes(outcome.number);
+  cache.publish_entry(ticket, from.dir, from.name, {});
+  cache.publish_attributes(ticket, {moved});
+  cache.publish_entry(ticket, to.dir, to.name, {moved.ino, false, moved.version});
+  cache.touch_directory(from.dir);
+  cache.touch_directory(to.dir);
+  return true;
+}
+
+}  // namespace
+
 Status rename(const OpContext& ctx, Meta& meta, Ino from_dir, std::string_view from, Ino to_dir,
               std::string_view to, unsigned flags) {
   if ((flags & ~(kRenameNoReplace | kRenameExchange)) != 0 ||
@@ -279,7 +318,10 @@ Status rename(const OpContext& ctx, Meta& meta, Ino from_dir, std::string_view f
   }
   SKERRY_TRY(check_name(from));
   SKERRY_TRY(check_name(to));
-  return Rename(ctx, meta, {from_dir, from}, {to_dir, to}, flags).run();
+  const Place source{from_dir, from}, target{to_dir, to};
+  SKERRY_ASSIGN(const bool done, rename_unseen(ctx, meta, source, target, flags));
+  if (done) return {};
+  return Rename(ctx, meta, source, target, flags).run();
 }
 
 }  // namespace skerry::meta

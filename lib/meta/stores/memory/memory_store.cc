@@ -339,6 +339,45 @@ Result<Outcome> MemoryDatabase::apply_mutation(const AddNumber& add) {
   return Outcome(MutationOutcome{before, 0});
 }
 
+Attributes MemoryDatabase::orphan_file(const EntryRecord& entry, const MoveFile& move) {
+  const Attributes attr = moved_file(entry.attr, move.ctime_ns, true);
+  set(entry_key(entry.parent, entry.name), std::nullopt);
+  set(orphan_key(attr.ino), OrphanRecord{attr, epoch()});
+  add_usage({0, move.usage_client, -static_cast<int64_t>(attr.length), -1});
+  return attr;
+}
+
+Result<Outcome> MemoryDatabase::apply_mutation(const MoveFile& move) {
+  const Record* from = find(move.from);
+  if (from == nullptr || !is_movable(std::get<EntryRecord>(*from))) return Outcome();
+  EntryRecord entry = std::get<EntryRecord>(*from);
+  MutationOutcome outcome;
+  if (!move.to) {
+    outcome.moved = orphan_file(entry, move);
+    return Outcome(outcome);
+  }
+  if (const Record* there = find(*move.to)) {
+    const EntryRecord replaced = std::get<EntryRecord>(*there);
+    if (!move.replace || !is_movable(replaced) || *move.to == move.from) return Outcome();
+    const Attributes gone = orphan_file(replaced, move);
+    outcome.number = gone.ino;
+    outcome.version = gone.version;
+    if (move.counted_in) {
+      Result<Outcome> counted =
+          apply_mutation(AddDirStat{move.counted_in->a, move.counted_in->b, INT64_MIN, 0, -1});
+      if (!counted.ok() || !counted->has_value()) return counted;
+    }
+  }
+  set(move.from, std::nullopt);
+  entry.parent = move.to->a;
+  entry.name = move.to->name;
+  entry.attr = moved_file(entry.attr, move.ctime_ns, false);
+  entry.version = entry.attr.version;
+  outcome.moved = entry.attr;
+  set(*move.to, std::move(entry));
+  return Outcome(outcome);
+}
+
 Result<CommitResult> MemoryDatabase::commit_locked(const CommitRequest& request) {
   CommitResult result;
   if (request.session != 0 && find(client_key(request.session)) == nullptr) {

@@ -64,10 +64,13 @@ class MemoryDatabase {
   Result<std::optional<MutationOutcome>> apply_mutation(const AddObjectReferences& add);
   Result<std::optional<MutationOutcome>> apply_mutation(const AddUsage& add);
   Result<std::optional<MutationOutcome>> apply_mutation(const AddNumber& add);
+  Result<std::optional<MutationOutcome>> apply_mutation(const MoveFile& move);
   void add_references(ObjectId id, int64_t delta);
   void put_home(const Key& key, Attributes attr);
   void remove_capability(Ino ino);
   void add_usage(const AddUsage& add);
+  /// A file that loses its only name.
+  Attributes orphan_file(const EntryRecord& entry, const MoveFile& move);
   /// Patch::usage_client, WriteData::usage_client.
   void count_growth(const Key& home, ClientId client, uint64_t before, uint64_t after);
   Result<CommitResult> commit_locked(const CommitRequest& request);

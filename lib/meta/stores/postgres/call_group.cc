@@ -7,6 +7,7 @@ namespace skerry::meta::postgres {
 
 std::vector<const Call*> CallGroup::Work::calls() const {
   if (call) return {&*call};
+  if (whole) return {&*whole};
   std::vector<const Call*> all;
   all.reserve(plain->size());
   for (const PlainCall& each : *plain) all.push_back(&each.call);

@@ -38,11 +38,13 @@ class CallGroup {
     std::optional<Call> call;
     LockSet locks;
     std::shared_ptr<const PlainCommit> plain;  // with who may send it again; if there is no `call`
+    std::optional<Call> whole;                 // the plain commit as one statement
     std::vector<const Call*> calls() const;
   };
 
   /// As Connection::run() of the work's calls, which are a transaction of their own or share one
-  /// with others that know nothing of it. A plain commit that shared one has no results.
+  /// with others that know nothing of it. A plain commit that shared one has no results; alone it
+  /// is sent `whole`, where there is such a statement.
   Result<Answer> run(const OpContext& ctx, Work work);
 
  private:

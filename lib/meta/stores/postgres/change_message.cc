@@ -96,11 +96,13 @@ bool take_key(std::string_view* bytes, ChangeSink& sink) {
 
 class Collector {
  public:
-  explicit Collector(const CommitRequest& request) : request_(request) {}
+  Collector(const CommitRequest& request, const std::vector<MutationOutcome>& outcomes)
+      : request_(request), outcomes_(outcomes) {}
 
   std::vector<std::string> collect() {
     for (const Mutation& m : request_.mutations) {
       std::visit([this](const auto& x) { take(x); }, m);
+      ++mutation_;
     }
     return std::move(keys_);
   }
@@ -161,6 +163,14 @@ class Collector {
   void take(const AddObjectReferences&) {}
   void take(const AddUsage&) {}
   void take(const AddNumber&) {}
+  void take(const MoveFile& m) {
+    add(ChangeKind::kEntry, m.from.a, m.from.name);
+    if (m.to) add(ChangeKind::kEntry, m.to->a, m.to->name);
+    if (outcomes_.size() <= mutation_) return add(ChangeKind::kEverything, 0);
+    const MutationOutcome& told = outcomes_[mutation_];
+    if (told.moved) add(ChangeKind::kInode, told.moved->ino);
+    if (told.number != 0) add(ChangeKind::kInode, told.number);
+  }
 
   /// Whoever removes or replaces an entry expects which inode it leads to.
   void add_inode_of(const Key& entry) {
@@ -173,6 +183,8 @@ class Collector {
   }
 
   const CommitRequest& request_;
+  const std::vector<MutationOutcome>& outcomes_;
+  size_t mutation_ = 0;
   std::vector<std::string> keys_;
 };
 
@@ -189,8 +201,9 @@ std::string change_key(ChangeKind kind, Ino ino, std::string_view name) {
   return key;
 }
 
-std::vector<std::string> changes_of(const CommitRequest& request) {
-  return Collector(request).collect();
+std::vector<std::string> changes_of(const CommitRequest& request,
+                                    const std::vector<MutationOutcome>& outcomes) {
+  return Collector(request, outcomes).collect();
 }
 
 std::vector<std::string> change_payloads(uint64_t sender, const std::vector<std::string>& keys) {

@@ -23,8 +23,10 @@ enum class ChangeKind : uint8_t {
   kEverything = 5,  // more than was worth listing
 };
 
-/// The keys of what a commit may have changed that others cache or wait for.
-std::vector<std::string> changes_of(const CommitRequest& request);
+/// The keys of what a commit may have changed that others cache or wait for. `outcomes`: empty
+/// where its answer was lost.
+std::vector<std::string> changes_of(const CommitRequest& request,
+                                    const std::vector<MutationOutcome>& outcomes = {});
 std::string change_key(ChangeKind kind, Ino ino, std::string_view name = {});
 
 /// Payloads that carry all `keys`; without any, one that carries none.

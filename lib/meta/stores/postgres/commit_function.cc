@@ -35,6 +35,14 @@ std::string epoch() {
   return "COALESCE((SELECT v.number FROM @.volume v WHERE v.name='epoch'::bytea),0)";
 }
 
+/// Where a column is in an array of attributes.
+size_t position_of(std::string_view name) {
+  const auto& columns = attribute_columns();
+  size_t at = 0;
+  while (columns.at(at).name != name) ++at;
+  return at + 1;
+}
+
 // ---- 1. Locks
 
 std::string select_locked() {
@@ -396,6 +404,52 @@ std::string add_steps() {
          "i := i + 2; j := j + 1;\n";
 }
 
+/// DELETEs the entry at the key in `condition`, if MoveFile moves it, and makes it an orphan. What
+/// it is then is in v_list.
+std::string orphan_file(const std::string& condition) {
+  std::vector<std::string> assignments;
+  for (const Column& column : layout_of(Table::kOrphan).values) {
+    assignments.push_back(std::string(column.name) + "=excluded." + column.name);
+  }
+  return "WITH gone AS (DELETE FROM @.entry t WHERE " + condition + movable_condition() +
+         " RETURNING t.*), made AS (INSERT INTO @.orphan(" +
+         column_list(layout_of(Table::kOrphan).columns(), "") + ") SELECT " +
+         joined(orphan_values("g", "n[i+5]"), ",") + "," + epoch() +
+         " FROM gone g ON CONFLICT(ino) DO UPDATE SET " + joined(assignments, ",") +
+         " RETURNING *) SELECT ARRAY[" + column_list(attribute_columns(), "m") +
+         "] INTO v_list FROM made m;\n";
+}
+
+/// MoveFile. The rows are locked, so what is looked at stays.
+std::string move_step() {
+  const std::string conflict = "IF v_written THEN " +
+                               postgres::conflict(kMutationConflict, "n[i+1]") +
+                               " END IF;\n  r_status := 3; r_failed := n[i+1];\n  EXIT;\n";
+  const std::string usage =
+      "INSERT INTO @.usage(scope,client,bytes,inodes) VALUES(0,n[i+6],-v_list[" +
+      std::to_string(position_of("length")) +
+      "],-1) ON CONFLICT(scope,client) DO UPDATE SET bytes=usage.bytes+excluded.bytes,"
+      "inodes=usage.inodes+excluded.inodes;\n";
+  const std::string from = "t.parent=n[i+2] AND t.name=d[j]";
+  const std::string to = "t.parent=n[i+4] AND t.name=d[j+1]";
+  return step(Step::kMove) + "PERFORM 1 FROM @.entry t WHERE " + from + movable_condition() +
+         ";\nv_held := FOUND;\nIF v_held AND n[i+3]<>0 THEN\n  PERFORM 1 FROM @.entry t WHERE " +
+         to + " AND NOT (n[i+3]=2 AND (n[i+4],d[j+1])<>(n[i+2],d[j])" + movable_condition() +
+         ");\n  v_held := NOT FOUND;\nEND IF;\nIF NOT v_held THEN\n  " + conflict +
+         "END IF;\nv_object := 0;\nv_version := 0;\nIF n[i+3]=0 THEN\n  " + orphan_file(from) +
+         "  " + usage + "ELSE\n  IF n[i+3]=2 THEN\n    " + orphan_file(to) +
+         "    IF FOUND THEN\n      v_object := v_list[1];\n      v_version := v_list[" +
+         std::to_string(position_of("version")) + "];\n      " + usage +
+         "      IF n[i+7]<>0 THEN\n        UPDATE @.dirstat t SET entries=t.entries-1 WHERE "
+         "t.ino=n[i+7] AND t.shard=n[i+8];\n        IF NOT FOUND THEN " +
+         postgres::conflict(kMutationConflict, "n[i+1]") +
+         " END IF;\n      END IF;\n    END IF;\n  END IF;\n  UPDATE @.entry t SET "
+         "parent=n[i+4],name=d[j+1],ctime=n[i+5],version=t.version+1 WHERE " +
+         from + " RETURNING ARRAY[" + column_list(attribute_columns(), "t") +
+         "] INTO v_list;\nEND IF;\nv_outcomes := v_outcomes || v_list || "
+         "ARRAY[v_object,v_version];\nv_written := true;\ni := i + 9; j := j + 2;\n";
+}
+
 constexpr char kBegin[] = R"sql(
 CREATE FUNCTION @.commit_1(
   p_high bigint, p_low bigint, p_session bigint, n bigint[], d bytea[],
@@ -489,7 +543,7 @@ $function$;
 
 std::string commit_function_sql() {
   std::string sql = kBegin + locking_steps() + range_steps() + put_steps() + delete_steps() +
-                    change_step() + add_steps() + kEnd;
+                    change_step() + add_steps() + move_step() + kEnd;
   for (size_t at; (at = sql.find("@REFERENCES")) != std::string::npos;) {
     sql.replace(at, std::string("@REFERENCES").size(), kReferences);
   }

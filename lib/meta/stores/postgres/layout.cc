@@ -87,6 +87,26 @@ std::string joined(const std::vector<std::string>& parts, const char* separator)
   return out;
 }
 
+const std::string& movable_condition() {
+  static const std::string condition =
+      " AND NOT t.linked AND t.type=1 AND t.flags & " + std::to_string(kInodeFlags) + " = 0";
+  return condition;
+}
+
+std::vector<std::string> orphan_values(const std::string& row, const std::string& ctime,
+                                       bool named) {
+  std::vector<std::string> values;
+  for (const Column& column : attribute_columns()) {
+    const std::string_view name = column.name;
+    std::string value = name == "ctime" ? ctime : row + "." + column.name;
+    if (name == "nlink") value += "-1";
+    if (name == "version") value += "+1";
+    if (named) value += std::string(" AS ") + column.name;
+    values.push_back(std::move(value));
+  }
+  return values;
+}
+
 std::string column_list(const std::vector<Column>& columns, const std::string& prefix) {
   std::vector<std::string> names;
   for (const Column& column : columns) {

@@ -41,6 +41,12 @@ const TableLayout& layout_of(Table table);
 /// The columns of Attributes, `ino` first, as in the tables.
 const std::vector<Column>& attribute_columns();
 
+/// Of the row `t` of entry: " AND ..." that MoveFile moves it.
+const std::string& movable_condition();
+/// The attributes of an orphan made of `row`, an entry's; `named`: as columns of their names.
+std::vector<std::string> orphan_values(const std::string& row, const std::string& ctime,
+                                       bool named = false);
+
 /// "prefix.parent,prefix.name,...".
 std::string column_list(const std::vector<Column>& columns, const std::string& prefix);
 std::string joined(const std::vector<std::string>& parts, const char* separator);

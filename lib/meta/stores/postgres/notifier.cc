@@ -80,10 +80,11 @@ bool Notifier::start_thread() {
   return started_;
 }
 
-void Notifier::note(const CommitRequest& request) noexcept {
+void Notifier::note(const CommitRequest& request,
+                    const std::vector<MutationOutcome>& outcomes) noexcept {
   if (!enabled_.load(std::memory_order_relaxed)) return;
   try {
-    const std::vector<std::string> changes = changes_of(request);
+    const std::vector<std::string> changes = changes_of(request, outcomes);
     if (!changes.empty()) add(changes);
   } catch (const std::bad_alloc&) {
     std::lock_guard lock(mutex_);

@@ -34,8 +34,9 @@ class Notifier {
   Notifier(const Notifier&) = delete;
   Notifier& operator=(const Notifier&) = delete;
 
-  /// `request` was applied, or may have been. The first call starts the thread.
-  void note(const CommitRequest& request) noexcept;
+  /// `request` was applied with these outcomes, or may have been, without. The first call starts
+  /// the thread.
+  void note(const CommitRequest& request, const std::vector<MutationOutcome>& outcomes) noexcept;
   /// Whom to tell what others changed; null: nobody. No call is in progress when it returns.
   void tell(ChangeSink* sink);
   /// From now on others are listened to. A few nanoseconds but for the first call.

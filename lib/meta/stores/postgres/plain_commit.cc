@@ -41,6 +41,11 @@ std::string key_condition(const TableLayout& t, int* next) {
   return joined(terms, " AND ");
 }
 
+std::string locked_epoch(const std::string& otherwise = "0") {
+  return "COALESCE((SELECT v.number FROM @.volume v WHERE v.name='epoch'::bytea FOR SHARE)," +
+         otherwise + ")";
+}
+
 std::string insert_sql(Table table) {
   const TableLayout& t = layout_of(table);
   std::vector<std::string> values;
@@ -51,10 +56,7 @@ std::string insert_sql(Table table) {
     if (column.kind == Kind::kSmall) value += "::bigint";
     if (table == Table::kOrphan && std::string_view(column.name) == "epoch") {
       // Its number is sent and not used, so that every insertion sends all columns.
-      value =
-          "COALESCE((SELECT v.number FROM @.volume v WHERE v.name='epoch'::bytea FOR SHARE),"
-          "0*" +
-          value + "::bigint)";
+      value = locked_epoch("0*" + value + "::bigint");
     }
     values.push_back(std::move(value));
   }
@@ -131,6 +133,117 @@ std::string request_sql(bool session, size_t directories) {
           ")";
   }
   return "INSERT INTO @.request(high,low,outcomes) VALUES(" + high + "," + low + ",'{}')";
+}
+
+/// Writes whole commits. What is locked comes in the order of every commit: the server does what
+/// the last part asks for, and then in turn what nobody asks for.
+class WholeSql {
+ public:
+  explicit WholeSql(std::string first) : sql_("WITH ") { sql_ += std::move(first); }
+
+  std::string parameter() { return "$" + std::to_string(next_++); }
+  std::string number() { return parameter() + "::bigint"; }
+  void add(const std::string& text) { sql_ += text; }
+
+  /// Counters of one more directory, if there is a row of what came before.
+  void count() {
+    const std::string ino = parameter(), shard = parameter(), mtime = parameter();
+    const std::string subdirs = parameter(), entries = parameter();
+    const std::string alias = "d" + std::to_string(directories_++);
+    sql_ += "," + alias + " AS (UPDATE @.dirstat t SET mtime=greatest(t.mtime," + mtime +
+            "),subdirs=t.subdirs+" + subdirs + ",entries=t.entries+" + entries +
+            " WHERE t.ino=" + ino + " AND t.shard=" + shard + " AND EXISTS(SELECT 1 FROM " + last_ +
+            ") RETURNING 1)";
+    last_ = alias;
+  }
+  /// "SELECT ..." of a usage row, of `first`.
+  void use(const std::string& values) {
+    sql_ += ",u AS (INSERT INTO @.usage AS t(scope,client,bytes,inodes) SELECT " + values +
+            " FROM m ON CONFLICT(scope,client) DO UPDATE SET bytes=t.bytes+excluded.bytes,"
+            "inodes=t.inodes+excluded.inodes)";
+  }
+  /// The request's row; that a directory or the session is gone is an error.
+  std::string end(bool session, const std::string& outcomes) {
+    std::string high = number();
+    const std::string low = "(SELECT " + number() + " FROM " + last_ + ")";
+    if (session) {
+      high = "(SELECT " + high + " FROM @.client c WHERE c.id=" + parameter() + " FOR KEY SHARE)";
+    }
+    return sql_ + " INSERT INTO @.request(high,low,outcomes) SELECT " + high + "," + low + "," +
+           outcomes + " FROM m RETURNING outcomes";
+  }
+
+ private:
+  std::string sql_;
+  std::string last_ = "m";
+  int next_ = 1;
+  size_t directories_ = 0;
+};
+
+std::string move_sql(bool to, bool session, size_t directories) {
+  WholeSql sql("m AS (");
+  const std::string from_parent = sql.parameter(), from_name = sql.parameter();
+  const std::string at = "t.parent=" + from_parent + " AND t.name=" + from_name;
+  const std::string ctime = sql.number();
+  if (to) {
+    const std::string parent = sql.parameter(), name = sql.parameter();
+    sql.add("UPDATE @.entry t SET parent=" + parent + ",name=" + name + ",ctime=" + ctime +
+            ",version=t.version+1 WHERE " + at + movable_condition() +
+            " AND NOT EXISTS(SELECT 1 FROM @.entry o WHERE o.parent=" + parent +
+            " AND o.name=" + name + ") RETURNING " + column_list(attribute_columns(), "t") + ")");
+  } else {
+    sql.add("DELETE FROM @.entry t WHERE " + at + movable_condition() + " RETURNING " +
+            joined(orphan_values("t", ctime, true), ",") + ")");
+  }
+  for (size_t i = 0; i < directories; ++i) sql.count();
+  if (!to) {
+    sql.add(",o AS (INSERT INTO @.orphan(" + column_list(layout_of(Table::kOrphan).columns(), "") +
+            ") SELECT m.*," + locked_epoch() + " FROM m)");
+    sql.use("0," + sql.number() + ",-m.length,-1");
+  }
+  return sql.end(session, "ARRAY[" + column_list(attribute_columns(), "m") + ",0,0]");
+}
+
+std::string create_sql(bool session) {
+  WholeSql sql("m AS (");
+  std::vector<std::string> values;
+  for (const Column& column : layout_of(Table::kEntry).columns()) {
+    std::string value = column.kind == Kind::kBytes ? sql.parameter() : sql.number();
+    values.push_back(column.kind == Kind::kBool ? "(" + value + "<>0)" : std::move(value));
+  }
+  sql.add("INSERT INTO @.entry(" + column_list(layout_of(Table::kEntry).columns(), "") +
+          ") VALUES(" + joined(values, ",") + ") ON CONFLICT DO NOTHING RETURNING 1)");
+  sql.count();
+  const std::string scope = sql.number(), client = sql.number(), bytes = sql.number();
+  sql.use(scope + "," + client + "," + bytes + "," + sql.number());
+  return sql.end(session, "'{}'::bigint[]");
+}
+
+/// A record's columns, in their order.
+Parameters column_parameters(const Record& record) {
+  std::vector<int64_t> numbers;
+  std::vector<std::string> bytes;
+  append_columns(record, &numbers, &bytes);
+  Parameters parameters;
+  size_t number = 0, string = 0;
+  for (const Column& column : layout_of(static_cast<Table>(record.index())).columns()) {
+    if (column.kind == Kind::kBytes) {
+      parameters.bytes(bytes[string++]);
+    } else {
+      parameters.number(numbers[number++]);
+    }
+  }
+  return parameters;
+}
+
+void add_counts(const AddDirStat& add, Parameters* parameters) {
+  parameters->number(add.ino).number(add.shard).number(add.mtime_ns).number(add.subdirs);
+  parameters->number(add.entries);
+}
+
+void add_request_row(const CommitRequest& request, Parameters* parameters) {
+  parameters->number(request.request[0]).number(request.request[1]);
+  if (request.session != 0) parameters->number(request.session);
 }
 
 /// Compiles one commit.
@@ -237,19 +350,8 @@ class Planner {
   }
 
   void mutate(const Put& m) {
-    std::vector<int64_t> numbers;
-    std::vector<std::string> bytes;
-    append_columns(m.record, &numbers, &bytes);
     const auto table = static_cast<Table>(m.record.index());
-    Parameters parameters;
-    size_t number = 0, string = 0;
-    for (const Column& column : layout_of(table).columns()) {
-      if (column.kind == Kind::kBytes) {
-        parameters.bytes(bytes[string++]);
-      } else {
-        parameters.number(numbers[number++]);
-      }
-    }
+    Parameters parameters = column_parameters(m.record);
     const Key key = key_of(m.record);
     const bool absent = absent_.erase(key) > 0;
     add({{absent ? &of(table).insert : &of(table).put, std::move(parameters)}, place_of(key)});
@@ -314,6 +416,19 @@ PlainStatements::PlainStatements(const std::string& schema) {
                    "inodes=t.inodes+excluded.inodes",
                    schema)};
   for (size_t session = 0; session < 2; ++session) {
+    create[session] = {"skerry_create" + std::to_string(session),
+                       in_schema(create_sql(session != 0), schema)};
+  }
+  for (size_t to = 0; to < 2; ++to) {
+    for (size_t session = 0; session < 2; ++session) {
+      for (size_t count = 1; count <= kMostDirectories; ++count) {
+        move[to][session][count - 1] = {
+            "skerry_move" + std::to_string(to) + std::to_string(session) + std::to_string(count),
+            in_schema(move_sql(to != 0, session != 0, count), schema)};
+      }
+    }
+  }
+  for (size_t session = 0; session < 2; ++session) {
     for (size_t count = 0; count <= kMostDirectories; ++count) {
       request[session][count] = {"skerry_request" + std::to_string(session) + std::to_string(count),
                                  in_schema(request_sql(session != 0, count), schema)};
@@ -325,6 +440,64 @@ std::shared_ptr<const PlainCommit> plain_commit(const PlainStatements& statement
                                                 const CommitRequest& request) {
   if (request.request == RequestId{} || request.mutations.empty()) return nullptr;
   return Planner(statements, request).plan();
+}
+
+std::optional<WholeCommit> move_commit(const PlainStatements& statements,
+                                       const CommitRequest& request) {
+  const size_t count = request.mutations.size() - 1;
+  if (request.request == RequestId{} || !request.expectations.empty() ||
+      request.mutations.empty() || count < 1 || count > PlainStatements::kMostDirectories) {
+    return std::nullopt;
+  }
+  const auto* move = std::get_if<MoveFile>(&request.mutations.front());
+  if (move == nullptr) return std::nullopt;
+  Parameters parameters;
+  LockSet locks;
+  parameters.number(move->from.a).bytes(move->from.name).number(move->ctime_ns);
+  locks.emplace(place_of(move->from), LockMode::kUpdate);
+  if (move->to) {
+    parameters.number(move->to->a).bytes(move->to->name);
+    locks.emplace(place_of(*move->to), LockMode::kUpdate);
+  }
+  Key last;
+  for (size_t i = 1; i <= count; ++i) {
+    const auto* add = std::get_if<AddDirStat>(&request.mutations[i]);
+    if (add == nullptr || add->replace_time) return std::nullopt;
+    const Key counters = dirstat_key(add->ino, add->shard);
+    if (i > 1 && !(last < counters)) return std::nullopt;  // the order of locks
+    last = counters;
+    locks.emplace(place_of(counters), LockMode::kNoKeyUpdate);
+    add_counts(*add, &parameters);
+  }
+  if (!move->to) {
+    parameters.number(move->usage_client);
+    locks.emplace(place_of(usage_key(0, move->usage_client)), LockMode::kNoKeyUpdate);
+  }
+  add_request_row(request, &parameters);
+  const size_t to = move->to ? 1 : 0, session = request.session != 0 ? 1 : 0;
+  return WholeCommit{{&statements.move[to][session][count - 1], std::move(parameters)},
+                     std::move(locks)};
+}
+
+std::optional<Call> create_commit(const PlainStatements& statements, const CommitRequest& request) {
+  if (request.request == RequestId{} || request.expectations.size() != 1 ||
+      request.mutations.size() != 3) {
+    return std::nullopt;
+  }
+  const auto* absent = std::get_if<ExpectAbsent>(&request.expectations[0]);
+  const auto* put = std::get_if<Put>(&request.mutations[0]);
+  const auto* add = std::get_if<AddDirStat>(&request.mutations[1]);
+  const auto* use = std::get_if<AddUsage>(&request.mutations[2]);
+  if (absent == nullptr || put == nullptr || add == nullptr || use == nullptr ||
+      add->replace_time || !std::holds_alternative<EntryRecord>(put->record) ||
+      absent->key != key_of(put->record)) {
+    return std::nullopt;
+  }
+  Parameters parameters = column_parameters(put->record);
+  add_counts(*add, &parameters);
+  parameters.number(use->scope).number(use->client).number(use->bytes).number(use->inodes);
+  add_request_row(request, &parameters);
+  return Call{&statements.create[request.session != 0 ? 1 : 0], std::move(parameters)};
 }
 
 bool is_refusal(const ServerError& error) {

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,9 @@ class PlainStatements {
   };
   std::array<OfTable, kTables> tables;  // empty for those that plain commits do not touch
   Statement count_children, use;
+  /// Away or to another name; of no session or one; with the counters of one directory or two.
+  std::array<std::array<std::array<Statement, kMostDirectories>, 2>, 2> move;
+  std::array<Statement, 2> create;  // of no session or one
   /// An error if a directory is gone, or the session of [1].
   std::array<std::array<Statement, kMostDirectories + 1>, 2> request;
 };
@@ -55,6 +59,19 @@ using PlainCommit = std::vector<PlainCall>;
 /// Null if it is no common commit, or one without an id.
 std::shared_ptr<const PlainCommit> plain_commit(const PlainStatements& statements,
                                                 const CommitRequest& request);
+
+/// A whole commit as one statement, in which a conflict is no error: it returns a row with the
+/// outcomes, or none where there was a conflict, or something has to be replaced. Then nothing has
+/// changed, and the function finds out what it was, or does it.
+struct WholeCommit {
+  Call call;
+  LockSet locks;  // with those on what it finds absent
+};
+/// One MoveFile and what it adds to the counters of directories. Null: it is another.
+std::optional<WholeCommit> move_commit(const PlainStatements& statements,
+                                       const CommitRequest& request);
+/// A new entry with what it adds to one directory's counters and to usage. Null: it is another.
+std::optional<Call> create_commit(const PlainStatements& statements, const CommitRequest& request);
 
 /// Of an error that says that something does not hold. Only the function can tell what it was: an
 /// earlier expectation may fail as well, the session may be gone, the commit may be there already.

@@ -38,7 +38,7 @@ constexpr TimeNs kWithoutDeadlineNs = 60'000'000'000;  // that a read waits for 
 // Requests whose answers were lost and that nobody has settled yet: more than can be in flight.
 constexpr size_t kMaxUnsettled = 4096;
 constexpr uint64_t kTrimEvery = 1024;  // commits
-constexpr uint32_t kDirStatShards = 4;
+constexpr uint32_t kDirStatShards = 8;
 constexpr uint32_t kUsageParts = 16;  // twice the connections
 constexpr char kUniqueViolation[] = "23505";
 
@@ -199,8 +199,8 @@ Result<Answer> PostgresStore::Engine::send(const OpContext& ctx, const CommitReq
                                                                   .number(request.session)
                                                                   .numbers(program.numbers)
                                                                   .byte_strings(program.bytes)};
-  if (!settle) return send(ctx, {std::move(call), program.locks, {}});
-  if (is_serializable()) return send_serializable(ctx, {std::move(call), {}, {}});
+  if (!settle) return send(ctx, {std::move(call), program.locks, {}, {}});
+  if (is_serializable()) return send_serializable(ctx, {std::move(call), {}, {}, {}});
   SKERRY_ASSIGN(Pool::Lease connection, pool.borrow(ctx));
   return connection->run(ctx, {std::move(call)});
 }
@@ -228,24 +228,43 @@ Result<CommitResult> PostgresStore::Engine::commit(const OpContext& ctx,
   bool settle = known && is_unsettled(request.request);
   bool exact = settle;
   std::shared_ptr<const postgres::PlainCommit> plain;
-  if (!settle) plain = postgres::plain_commit(plain_statements, request);
+  std::optional<postgres::WholeCommit> move;
+  std::optional<Call> create;
+  if (!settle) {
+    move = postgres::move_commit(plain_statements, request);
+    if (!move) plain = postgres::plain_commit(plain_statements, request);
+    if (plain) create = postgres::create_commit(plain_statements, request);
+  }
   for (unsigned attempt = 0;; ++attempt) {
-    const Program program = plain ? Program() : postgres::compile(request, exact);
-    Result<Answer> sent = plain ? send(ctx, {{}, {}, plain}) : send(ctx, request, program, settle);
+    const Program program = plain || move ? Program() : postgres::compile(request, exact);
+    Result<Answer> sent = move    ? send(ctx, {move->call, move->locks, {}, {}})
+                          : plain ? send(ctx, {{}, {}, plain, create})
+                                  : send(ctx, request, program, settle);
     if (!sent.ok()) {
       if (sent.error().maybe_applied() && known) keep_unsettled(request.request);
       return std::move(sent).error();
     }
     const Answer& answer = *sent;
     CommitResult result;
-    if (plain && !answer.error) {
-      result.applied = true;
-      result.outcomes.resize(request.mutations.size());
-      count_applied(ctx);
-      return result;
-    }
-    if (plain && postgres::is_refusal(*answer.error)) {
+    if ((plain || move) && !answer.error) {
+      // Plain statements that did not fail have been applied; so has a whole one that told.
+      std::vector<int64_t> outcomes;
+      const bool whole = move || (create && !answer.results.empty());
+      const PGresult* r = whole ? answer.results.at(0).get() : nullptr;
+      result.applied =
+          !whole || (PQntuples(r) == 1 && postgres::column_numbers(r, 0, 0, &outcomes));
+      if (result.applied && postgres::decode_outcomes(request, outcomes, &result.outcomes)) {
+        count_applied(ctx);
+        return result;
+      }
       plain.reset();
+      move.reset();
+      exact = true;
+      continue;
+    }
+    if ((plain || move) && postgres::is_refusal(*answer.error)) {
+      plain.reset();
+      move.reset();
       settle = answer.error->constraint == "request_pkey";
       exact = answer.error->sqlstate == kUniqueViolation;
       continue;
@@ -277,7 +296,8 @@ Result<CommitResult> PostgresStore::Engine::commit(const OpContext& ctx,
     const PGresult* r = answer.results.at(0).get();
     const auto status = static_cast<int>(postgres::column_number(r, 0, 0));
     const auto failed = static_cast<int>(postgres::column_number(r, 0, 1));
-    if (status == postgres::kExpectationFailed && folded && program.first_folded < failed) {
+    if (folded && (status == postgres::kMutationFailed ||
+                   (status == postgres::kExpectationFailed && program.first_folded < failed))) {
       exact = true;  // an earlier one may fail as well
       continue;
     }
@@ -315,7 +335,7 @@ void PostgresStore::Engine::count_applied(const OpContext& ctx) {
 /// Several calls are a snapshot in a transaction of its own.
 Result<Answer> PostgresStore::Engine::run_read(const OpContext& ctx,
                                                const std::vector<Call>& calls) {
-  if (calls.size() == 1) return reads.run(ctx, {calls.front(), {}, {}});
+  if (calls.size() == 1) return reads.run(ctx, {calls.front(), {}, {}, {}});
   SKERRY_ASSIGN(Pool::Lease connection, pool.borrow(ctx));
   return connection->run(ctx, calls);
 }
@@ -465,8 +485,10 @@ Result<CommitResult> PostgresStore::commit(const OpContext& ctx, CommitRequest r
   SKERRY_TRY(ctx.check());
   try {
     Result<CommitResult> result = engine_->commit(ctx, request);
-    if (result.ok() ? result->applied : result.error().maybe_applied()) {
-      engine_->notifier.note(request);
+    if (result.ok() && result->applied) {
+      engine_->notifier.note(request, result->outcomes);
+    } else if (!result.ok() && result.error().maybe_applied()) {
+      engine_->notifier.note(request, {});
     }
     return result;
   } catch (const std::bad_alloc&) {

@@ -175,6 +175,8 @@ class Compiler {
         closed[static_cast<size_t>(range->table)] = true;
       } else if (std::holds_alternative<Patch>(m) || std::holds_alternative<WriteData>(m)) {
         closed[static_cast<size_t>(Table::kXattr)] = true;
+      } else if (std::holds_alternative<MoveFile>(m)) {
+        closed[static_cast<size_t>(Table::kEntry)] = true;
       }
     }
     for (size_t i = 0; i < request_.expectations.size(); ++i) {
@@ -260,6 +262,13 @@ class Compiler {
   }
   void plan(const AddNumber& m) {
     need_in_turn(place_of(volume_key(m.name)), LockMode::kNoKeyUpdate);
+  }
+  void plan(const MoveFile& m) {
+    plan_epoch();
+    need_first(place_of(m.from), LockMode::kUpdate);
+    if (m.to) need_first(place_of(*m.to), LockMode::kUpdate);
+    if (m.counted_in) need_first(place_of(*m.counted_in), LockMode::kNoKeyUpdate);
+    need_first(place_of(usage_key(0, m.usage_client)), LockMode::kNoKeyUpdate);
   }
 
   // ---- Part 1: locks, and the expectations of single rows with them.
@@ -427,6 +436,19 @@ class Compiler {
     emit(Step::kAddNumber, {bits(m.delta)});
     program_.bytes.push_back(m.name);
   }
+  void mutate(const MoveFile& m) {
+    const Key none;
+    const Key& to = m.to ? *m.to : none;
+    const Key& counted = m.counted_in ? *m.counted_in : none;
+    emit(Step::kMove,
+         {number_of_mutation(), bits(m.from.a),
+          !m.to       ? 0
+          : m.replace ? 2
+                      : 1,
+          bits(to.a), m.ctime_ns, bits(m.usage_client), bits(counted.a), bits(counted.b)});
+    program_.bytes.push_back(m.from.name);
+    program_.bytes.push_back(to.name);
+  }
 
   const CommitRequest& request_;
   const bool exact_;
@@ -475,15 +497,23 @@ bool decode_outcomes(const CommitRequest& request, const std::vector<int64_t>& n
                      std::vector<MutationOutcome>* outcomes) {
   size_t next = 0;
   outcomes->assign(request.mutations.size(), {});
+  const size_t attributes = attribute_columns().size();
   for (size_t i = 0; i < request.mutations.size(); ++i) {
     const Mutation& m = request.mutations[i];
-    if (!std::holds_alternative<Patch>(m) && !std::holds_alternative<WriteData>(m) &&
-        !std::holds_alternative<AddNumber>(m)) {
+    MutationOutcome& outcome = (*outcomes)[i];
+    if (std::holds_alternative<MoveFile>(m)) {
+      if (next + attributes > numbers.size()) return false;
+      const auto first = numbers.begin() + static_cast<std::ptrdiff_t>(next);
+      const auto end = first + static_cast<std::ptrdiff_t>(attributes);
+      if (!attributes_of({first, end}, &outcome.moved.emplace())) return false;
+      next += attributes;
+    } else if (!std::holds_alternative<Patch>(m) && !std::holds_alternative<WriteData>(m) &&
+               !std::holds_alternative<AddNumber>(m)) {
       continue;
     }
     if (next + 2 > numbers.size()) return false;
-    (*outcomes)[i] = {static_cast<uint64_t>(numbers[next]),
-                      static_cast<uint64_t>(numbers[next + 1])};
+    outcome.number = static_cast<uint64_t>(numbers[next]);
+    outcome.version = static_cast<uint64_t>(numbers[next + 1]);
     next += 2;
   }
   return next == numbers.size();

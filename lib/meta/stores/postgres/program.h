@@ -53,6 +53,10 @@ enum class Step : int {
   kAddReferences = 16,  // object, delta
   kAddUsage = 17,       // scope, client, bytes, inodes
   kAddNumber = 18,      // delta; name
+  // mutation, parent, how (0 away, 1 to a free name, 2 to any), parent to, ctime, client, dirstat
+  // of
+  // which an entry is gone with what was there: inode (0: none), shard; name, name to
+  kMove = 19,
 };
 
 /// Numbers of kChange: Patch and WriteData are one step.
@@ -139,7 +143,8 @@ void merge_locks(const LockSet& some, LockSet* all);
 /// Locks and nothing else, for a transaction of several commits.
 Program lock_program(const LockSet& locks);
 
-/// The outcomes that the function returned: two numbers for each mutation that has any.
+/// The outcomes that the function returned: two numbers for each mutation that has any, before them
+/// the attributes of the file that MoveFile moved.
 bool decode_outcomes(const CommitRequest& request, const std::vector<int64_t>& numbers,
                      std::vector<MutationOutcome>* outcomes);
 

@@ -17,13 +17,15 @@ bool holds_attributes(Table table) {
 /// a directory (which only the inode of a linked entry knows) what its children changed. Each is an
 /// array or NULL. They are no joins, which the server would prepare for every file, though it has
 /// nothing to join.
-std::string joined_columns(Table table) {
+/// `when`: where what the children changed is wanted; empty: always.
+std::string joined_columns(Table table, const std::string& when = "") {
   std::string columns, directory = "t.type=2";
   if (table == Table::kEntry) {
     columns = ",CASE WHEN t.linked THEN (SELECT ARRAY[" + column_list(attribute_columns(), "i") +
               "] FROM @.inode i WHERE i.ino=t.ino) END";
     directory += " OR t.linked";
   }
+  if (!when.empty()) directory = "(" + directory + ") AND " + when;
   return columns + ",CASE WHEN " + directory +
          " THEN (SELECT ARRAY[max(s.mtime),sum(s.subdirs)::bigint] FROM @.dirstat s WHERE "
          "s.ino=t.ino HAVING count(*)>0) END";
@@ -97,8 +99,10 @@ std::string home_sql(bool join) {
 std::string resolve_sql() {
   return "WITH RECURSIVE w AS (SELECT 1 AS depth,e.* FROM @.entry e WHERE e.parent=$1 AND "
          "e.name=($2::bytea[])[1] UNION ALL SELECT w.depth+1,e.* FROM w JOIN @.entry e ON "
-         "e.parent=w.ino AND e.name=($2::bytea[])[w.depth+1] WHERE w.type=2) " +
-         select_from(Table::kEntry, "w", true) + " ORDER BY t.depth";
+         "e.parent=w.ino AND e.name=($2::bytea[])[w.depth+1] WHERE w.type=2) SELECT " +
+         column_list(layout_of(Table::kEntry).columns(), "t") +
+         joined_columns(Table::kEntry, "t.depth=pg_catalog.cardinality($2::bytea[])") +
+         " FROM w t ORDER BY t.depth";
 }
 
 void join_directory(const PGresult* r, int row, int column, Attributes* attr) {

@@ -56,7 +56,8 @@ class FoldIndex {
       } else if (const auto* range = std::get_if<DeleteRange>(&mutation)) {
         if (range->table == Table::kEntry || range->table == Table::kInode) break;
       } else if (std::holds_alternative<Patch>(mutation) ||
-                 std::holds_alternative<WriteData>(mutation)) {
+                 std::holds_alternative<WriteData>(mutation) ||
+                 std::holds_alternative<MoveFile>(mutation)) {
         break;  // may change any of them
       }
     }
@@ -81,6 +82,38 @@ class FoldIndex {
   };
   std::vector<Touched> rows_;
 };
+
+void encode_attributes(const Attributes& a, Encoder* encoder) {
+  for (uint64_t v :
+       {a.ino, uint64_t{static_cast<uint8_t>(a.type)}, uint64_t{a.mode}, uint64_t{a.uid},
+        uint64_t{a.gid}, uint64_t{a.nlink}, uint64_t{a.flags}, uint64_t{a.shards}, a.rdev, a.length,
+        static_cast<uint64_t>(a.atime_ns), static_cast<uint64_t>(a.mtime_ns),
+        static_cast<uint64_t>(a.ctime_ns), static_cast<uint64_t>(a.btime_ns), a.version}) {
+    encoder->varint(v);
+  }
+}
+
+Attributes decode_attributes(Decoder* decoder) {
+  Attributes a;
+  const auto small = [decoder] { return static_cast<uint32_t>(decoder->varint()); };
+  const auto time = [decoder] { return static_cast<TimeNs>(decoder->varint()); };
+  a.ino = decoder->varint();
+  a.type = static_cast<FileType>(decoder->varint());
+  a.mode = small();
+  a.uid = small();
+  a.gid = small();
+  a.nlink = small();
+  a.flags = small();
+  a.shards = small();
+  a.rdev = decoder->varint();
+  a.length = decoder->varint();
+  a.atime_ns = time();
+  a.mtime_ns = time();
+  a.ctime_ns = time();
+  a.btime_ns = time();
+  a.version = decoder->varint();
+  return a;
+}
 
 bool removes_clients(const CommitRequest& request) {
   for (const Mutation& mutation : request.mutations) {
@@ -204,6 +237,7 @@ int CommitApplier::find_answer(const CommitRequest& request, CommitResult* resul
     MutationOutcome& outcome = result->outcomes.emplace_back();
     outcome.number = decoder.varint();
     outcome.version = decoder.varint();
+    if (decoder.varint() != 0) outcome.moved = decode_attributes(&decoder);
   }
   result->applied = decoder.ok();
   return decoder.ok() ? SQLITE_OK : SQLITE_CORRUPT;
@@ -216,6 +250,8 @@ int CommitApplier::record_answer(const CommitRequest& request, const CommitResul
   for (const MutationOutcome& outcome : result.outcomes) {
     encoder.varint(outcome.number);
     encoder.varint(outcome.version);
+    encoder.varint(outcome.moved ? 1 : 0);
+    if (outcome.moved) encode_attributes(*outcome.moved, &encoder);
   }
   sqlite3_stmt* s = nullptr;
   if (int rc = connection_.statement(Fixed::kAddRequest, &s)) return rc;
@@ -539,6 +575,51 @@ int CommitApplier::mutate(const AddNumber& add, const Expectation*, MutationOutc
   outcome->number = volume.number;
   volume.number += add.delta;
   return put_record(volume, nullptr);
+}
+
+int CommitApplier::movable_entry(const Key& key, EntryRecord* entry) {
+  std::optional<Record> record;
+  if (int rc = read_record(connection_, key, false, &record)) return rc;
+  if (!record) return kConflict;
+  *entry = std::get<EntryRecord>(std::move(*record));
+  return is_movable(*entry) ? SQLITE_OK : kConflict;
+}
+
+int CommitApplier::orphan_file(const EntryRecord& entry, const MoveFile& move, Attributes* after) {
+  OrphanRecord orphan{moved_file(entry.attr, move.ctime_ns, true)};
+  *after = orphan.attr;
+  if (int rc = epoch(&orphan.epoch)) return rc;
+  if (int rc = delete_record(entry_key(entry.parent, entry.name))) return rc;
+  if (int rc = put_record(orphan, nullptr)) return rc;
+  return mutate(AddUsage{0, move.usage_client, -static_cast<int64_t>(after->length), -1}, nullptr,
+                nullptr);
+}
+
+int CommitApplier::mutate(const MoveFile& move, const Expectation*, MutationOutcome* outcome) {
+  EntryRecord entry;
+  if (int rc = movable_entry(move.from, &entry)) return rc;
+  if (!move.to) return orphan_file(entry, move, &outcome->moved.emplace());
+  std::optional<Record> there;
+  if (int rc = read_record(connection_, *move.to, false, &there)) return rc;
+  if (there) {
+    EntryRecord replaced = std::get<EntryRecord>(std::move(*there));
+    if (!move.replace || !is_movable(replaced) || *move.to == move.from) return kConflict;
+    Attributes gone;
+    if (int rc = orphan_file(replaced, move, &gone)) return rc;
+    outcome->number = gone.ino;
+    outcome->version = gone.version;
+    if (move.counted_in) {
+      const AddDirStat less{move.counted_in->a, move.counted_in->b, INT64_MIN, 0, -1};
+      if (int rc = mutate(less, nullptr, nullptr)) return rc;
+    }
+  }
+  if (int rc = delete_record(move.from)) return rc;
+  entry.parent = move.to->a;
+  entry.name = move.to->name;
+  entry.attr = moved_file(entry.attr, move.ctime_ns, false);
+  entry.version = entry.attr.version;
+  outcome->moved = entry.attr;
+  return put_record(entry, nullptr);
 }
 
 }  // namespace skerry::meta::sqlite

@@ -57,6 +57,7 @@ class CommitApplier {
   int mutate(const AddObjectReferences& add, const Expectation*, MutationOutcome* outcome);
   int mutate(const AddUsage& add, const Expectation*, MutationOutcome* outcome);
   int mutate(const AddNumber& add, const Expectation*, MutationOutcome* outcome);
+  int mutate(const MoveFile& move, const Expectation*, MutationOutcome* outcome);
 
   int put_record(const Record& record, const Expectation* condition);
   int delete_record(const Key& key);
@@ -64,6 +65,10 @@ class CommitApplier {
   /// Patch::usage_client, WriteData::usage_client; `home` as it is after.
   int count_growth(const AttributeHome& home, ClientId client, uint64_t before);
   int add_references(ObjectId id, int64_t delta);
+  /// The entry that MoveFile moves; a conflict if there is none.
+  int movable_entry(const Key& key, EntryRecord* entry);
+  /// A file that loses its only name.
+  int orphan_file(const EntryRecord& entry, const MoveFile& move, Attributes* after);
   int epoch(uint64_t* epoch);
 
   Connection& connection_;
