@@ -8,6 +8,7 @@
 
 #include "conformance/store_fixture.h"
 #include "meta/stores/postgres/program.h"
+#include "meta/stores/postgres/schema.h"
 
 namespace skerry::meta {
 
@@ -353,6 +354,40 @@ TEST_CASE("postgres: what cannot be opened is refused with a sentence", "[meta][
   REQUIRE_FALSE(created.ok());
   CHECK(created.error().code() == EACCES);
   CHECK(has(created.error().message(), "GRANT CREATE"));
+}
+
+TEST_CASE("postgres: a volume of an earlier layout is brought up to date", "[meta][postgres]") {
+  const std::string schema = "old_layout";
+  postgres_run("DROP SCHEMA IF EXISTS " + schema + " CASCADE");
+  REQUIRE(PostgresStore::create(postgres_url(schema), {}, system_clock()).ok());
+  // Layout 1 had the same tables, and a commit_1 that did not know all of today's steps.
+  postgres_run(
+      "DO $$ DECLARE f regprocedure; BEGIN FOR f IN SELECT p.oid::regprocedure FROM pg_proc "
+      "p JOIN pg_namespace n ON n.oid=p.pronamespace WHERE n.nspname='" +
+      schema +
+      "' AND p.proname IN ('commit_1','settle_1') LOOP EXECUTE 'DROP FUNCTION ' || f || "
+      "' CASCADE'; END LOOP; END $$");
+  postgres_run("UPDATE " + schema + ".skerry_layout SET version=1");
+  postgres_run("GRANT USAGE ON SCHEMA " + schema + " TO guest");
+  postgres_run("GRANT SELECT ON ALL TABLES IN SCHEMA " + schema + " TO guest");
+  CHECK(has(refused(postgres_url(schema, "guest"), EACCES), "layout 1"));
+
+  std::vector<std::thread> openers;
+  std::atomic<int> failed{0};
+  for (int i = 0; i < 4; ++i) {
+    openers.emplace_back([&] {
+      auto store = PostgresStore::open(postgres_url(schema), {}, system_clock());
+      if (!store.ok()) failed++;
+    });
+  }
+  for (std::thread& opener : openers) opener.join();
+  CHECK(failed == 0);
+  CHECK(postgres_run("SELECT version FROM " + schema + ".skerry_layout")[0] ==
+        std::to_string(postgres::kSchemaVersion));
+  CHECK(postgres_run("SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid=p.pronamespace "
+                     "WHERE n.nspname='" +
+                     schema + "' AND p.proname IN ('commit_1','settle_1')")[0] == "2");
+  postgres_run("DROP SCHEMA " + schema + " CASCADE");
 }
 
 TEST_CASE("postgres: secrets are not shown", "[meta][postgres]") {

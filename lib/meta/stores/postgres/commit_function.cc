@@ -451,7 +451,7 @@ std::string move_step() {
 }
 
 constexpr char kBegin[] = R"sql(
-CREATE FUNCTION @.commit_1(
+CREATE OR REPLACE FUNCTION @.commit_1(
   p_high bigint, p_low bigint, p_session bigint, n bigint[], d bytea[],
   OUT r_status integer, OUT r_failed integer, OUT r_outcomes bigint[])
 LANGUAGE plpgsql VOLATILE AS $function$
@@ -508,7 +508,7 @@ $function$;
 
 -- The same for a request whose answer was lost: it may have been applied, it may be in progress,
 -- and it may still arrive.
-CREATE FUNCTION @.settle_1(
+CREATE OR REPLACE FUNCTION @.settle_1(
   p_high bigint, p_low bigint, p_session bigint, n bigint[], d bytea[],
   OUT r_status integer, OUT r_failed integer, OUT r_outcomes bigint[])
 LANGUAGE plpgsql VOLATILE AS $function$

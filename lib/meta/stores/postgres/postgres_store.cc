@@ -119,6 +119,18 @@ Status create_schema(const OpContext& ctx, Connection& connection, const ConnInf
   return error_of(error, info.shown);
 }
 
+Status migrate(const OpContext& ctx, Connection& connection, const ConnInfo& info, int from) {
+  SKERRY_ASSIGN(Answer answer, connection.script(ctx, postgres::migration_sql(info.schema)));
+  if (!answer.error) return {};
+  const ServerError& error = *answer.error;
+  if (error.sqlstate == "42501" || error.sqlstate == "25006") {  // not the owner; a standby
+    return Error(EACCES, info.shown + " has layout " + std::to_string(from) + " and needs layout " +
+                             std::to_string(postgres::kSchemaVersion) + ": " + error.message +
+                             "; open it once as the user who owns its schema, on the primary");
+  }
+  return error_of(error, info.shown);
+}
+
 }  // namespace
 
 struct PostgresStore::Engine {
@@ -433,6 +445,7 @@ Result<std::unique_ptr<Store>> PostgresStore::open(const std::string& url, const
                                 ", newer than " + std::to_string(postgres::kSchemaVersion) +
                                 " which this version of Skerry knows; upgrade Skerry to open it");
     }
+    if (version < postgres::kSchemaVersion) SKERRY_TRY(migrate(ctx, *connection, info, version));
     return std::unique_ptr<Store>(
         new PostgresStore(std::make_unique<Engine>(std::move(info), options, clock)));
   } catch (const std::bad_alloc&) {

@@ -126,4 +126,12 @@ std::string schema_sql(const std::string& schema) {
   return in_schema(sql, schema);
 }
 
+std::string migration_sql(const std::string& schema) {
+  const std::string version = std::to_string(kSchemaVersion);
+  // The row is locked first, so one client after the other comes to the functions.
+  return in_schema("UPDATE @.skerry_layout SET version=" + version + " WHERE version<" + version +
+                       ";\n" + commit_function_sql(),
+                   schema);
+}
+
 }  // namespace skerry::meta::postgres
