@@ -187,8 +187,7 @@ std::vector<PageRange> BlockStore::Reader::accept_from_disk(const Piece& piece,
 
 void BlockStore::Reader::leave(const Piece& piece, std::vector<PageRange> had,
                                std::vector<Piece>* left) {
-  std::sort(had.begin(), had.end(),
-            [](PageRange a, PageRange b) { return a.begin < b.begin; });
+  std::sort(had.begin(), had.end(), [](PageRange a, PageRange b) { return a.begin < b.begin; });
   had.push_back({piece.pages.end, piece.pages.end});
   unsigned parts = 0;
   Piece rest = piece;

@@ -60,11 +60,12 @@ class BlockStore {
   /// Copies from the cache if every page wanted is there: the fast path, no lock, no allocation.
   bool read_cached(const meta::Extent& extent, uint64_t slice_offset, MutableBytes out) noexcept;
   /// Fetches what the cache lacks (the pages wanted; the whole slice where 3/4 of it is), from the
-  /// disk cache or the object store, caches it, copies. Neighbouring ranges of one object are fetched in one request when the gap is at
-  /// most 64 KiB; different ones all at once where the store can, else in parallel on the executor,
-  /// the caller fetching too. Pages that another thread is fetching are waited for; if that fails
-  /// the caller fetches them itself. ENOENT where an object is gone (the caller's extents may be
-  /// old), EIO where it is damaged. The caller holds an EpochGuard.
+  /// disk cache or the object store, caches it, copies. Neighbouring ranges of one object are
+  /// fetched in one request when the gap is at most 64 KiB; different ones all at once where the
+  /// store can, else in parallel on the executor, the caller fetching too. Pages that another
+  /// thread is fetching are waited for; if that fails the caller fetches them itself. ENOENT where
+  /// an object is gone (the caller's extents may be old), EIO where it is damaged. The caller holds
+  /// an EpochGuard.
   Status read(const OpContext& ctx, std::vector<SliceRead>& reads);
   /// Brings pages into the cache in the background (the whole slice where 3/4 of it is wanted);
   /// errors are dropped, and so is the call if too many are waiting. It goes on when the call's

@@ -100,8 +100,8 @@ Result<SegmentFile> read_header(int fd, std::string_view volume, const SegmentKe
   const int code = read_fully(fd, 0, header);
   if (code != 0) return Error(code);
   const auto pages = decode_segment_header(header, volume, key);
-  if (!pages || static_cast<uint64_t>(file.st.st_size) !=
-                    kSegmentHeaderBytes + key.framed_bytes(*pages))
+  if (!pages ||
+      static_cast<uint64_t>(file.st.st_size) != kSegmentHeaderBytes + key.framed_bytes(*pages))
     return Error(EBADMSG);
   file.pages = *pages;
   return file;
@@ -157,11 +157,6 @@ class CacheFolder::Folder {
   };
   /// Removes what was read longest ago until at most `target` bytes are left beside `keep`.
   Result<Evicted> evict(uint64_t target, const std::string& keep) const;
-  /// The same for an eighth of what there is.
-  Result<Evicted> evict_some(const std::string& keep) const {
-    SKERRY_ASSIGN(const uint64_t used, used_bytes());
-    return evict(used - std::min(used, std::max(used / 8, uint64_t{1})), keep);
-  }
   /// Of all files, as noted, or counted where that was damaged.
   Result<uint64_t> used_bytes() const {
     std::array<uint64_t, 2> noted{};
@@ -266,15 +261,16 @@ Result<PageMask> CacheFolder::read(const SegmentKey& key, PageMask wanted, std::
   }
   code = fault("read");
   if (code != 0) return failed(code, "read", path);
-  auto file = read_header(fd.get(), options_.volume, key);
-  if (!file.ok()) {
-    if (file.error().code() == EBADMSG) remove(key);
-    return failed(file.error().code(), "read", path);
+  const auto file = read_header(fd.get(), options_.volume, key);
+  PageMask found = 0;
+  if (file.ok()) {
+    found = file->pages & wanted;
+    const uint64_t skipped = key.framed_bytes(file->pages & below(found));
+    code = read_fully(fd.get(), kSegmentHeaderBytes + skipped, {out, key.framed_bytes(found)});
+  } else {
+    code = file.error().code();
   }
-  const PageMask found = file->pages & wanted;
-  if (found == 0) return found;
-  const uint64_t skipped = key.framed_bytes(file->pages & below(found));
-  code = read_fully(fd.get(), kSegmentHeaderBytes + skipped, {out, key.framed_bytes(found)});
+  if (code == EBADMSG) remove(key);
   if (code != 0) return failed(code, "read", path);
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
@@ -305,16 +301,17 @@ Result<bool> CacheFolder::Folder::make_room(const std::string& name, uint64_t ch
                                             uint64_t held_charge, Added* added) const {
   const uint64_t share = cache_.options_.size_bytes / kFolders;
   if (charge > share) return false;
-  SKERRY_ASSIGN(bool room, cache_.has_room(charge));
-  if (!room) {
-    SKERRY_ASSIGN(const Evicted evicted, evict_some(name));
-    added->evicted += evicted.files;
-    SKERRY_TRY(note_used(evicted.left_bytes + held_charge));
-    SKERRY_ASSIGN(room, cache_.has_room(charge));
-    added->disk_full = !room;
-    if (!room) return false;
-  }
   SKERRY_ASSIGN(uint64_t used, used_bytes());
+  SKERRY_ASSIGN(bool room, cache_.has_room(charge + kAllocationUnit));
+  if (!room && used > 0) {
+    SKERRY_ASSIGN(const Evicted evicted, evict(used - std::max(used / 8, uint64_t{1}), name));
+    added->evicted += evicted.files;
+    used = evicted.left_bytes + held_charge;
+    SKERRY_TRY(note_used(used));
+    SKERRY_ASSIGN(room, cache_.has_room(charge + kAllocationUnit));
+  }
+  added->disk_full = !room;
+  if (!room) return false;
   used = used - std::min(used, held_charge) + charge;
   if (used > share) {
     const uint64_t target = share - share / 8;
@@ -331,8 +328,8 @@ Status CacheFolder::Folder::write(const std::string& name, ByteView bytes) const
   const std::string new_path = path_ + "/" + kNewName;
   int code = cache_.fault("open");
   if (code != 0) return failed(code, "open", new_path);
-  const Descriptor out(::open(new_path.c_str(),
-                              O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  const Descriptor out(
+      ::open(new_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (out.get() < 0) return failed(errno, "open", new_path);
   const char* call = "write";
   code = cache_.fault(call);
@@ -344,8 +341,6 @@ Status CacheFolder::Folder::write(const std::string& name, ByteView bytes) const
   }
   if (code == 0) return {};
   ::unlink(new_path.c_str());
-  // Full in spite of what was reserved: room for the next one.
-  if (code == ENOSPC || code == EDQUOT) (void)evict_some(name).ok();
   return failed(code, call, path);
 }
 
@@ -401,8 +396,7 @@ Result<CacheFolder::Added> CacheFolder::add(const SegmentKey& key, PageMask page
   if ((pages & ~before.pages) == 0) return added;
   const std::string name = segment_name(options_.volume, key);
   const uint64_t bytes = kSegmentHeaderBytes + key.framed_bytes(before.pages | pages);
-  SKERRY_ASSIGN(const bool room,
-                folder.make_room(name, charge_of(bytes), before.charge, &added));
+  SKERRY_ASSIGN(const bool room, folder.make_room(name, charge_of(bytes), before.charge, &added));
   if (!room) return added;
   SKERRY_TRY(folder.write(name, merge(key, before, pages, framed)));
   added.bytes = framed.size();

@@ -85,9 +85,9 @@ void DiskCache::Workers::Shared::note_failure(std::unique_lock<std::mutex>& lock
   if (!opened) return;
   stopped++;
   if (silent) return;
-  log_message(LogLevel::kWarning, "cache_dir " + options.folder.directory + ": " + why + "; it is " +
-                                      (&breaker == &reading ? "not read" : "not filled") +
-                                      " until it works again");
+  log_message(LogLevel::kWarning,
+              "cache_dir " + options.folder.directory + ": " + why + "; it is " +
+                  (&breaker == &reading ? "not read" : "not filled") + " until it works again");
 }
 
 // ---- reading
@@ -217,9 +217,8 @@ void DiskCache::Workers::offer(const meta::Extent& extent, uint64_t first_page,
     {
       std::lock_guard lock(s.mutex);
       const Time now = steady_clock::now();
-      wanted = !s.reading.open() && now >= s.full_until &&
-               s.fill_bytes + size <= kMaxFillBytes && s.threads > 0 &&
-               s.writing.ask(now) != Breaker::Answer::kLeave;
+      wanted = !s.reading.open() && now >= s.full_until && s.fill_bytes + size <= kMaxFillBytes &&
+               s.threads > 0 && s.writing.ask(now) != Breaker::Answer::kLeave;
       if (wanted) s.fill_bytes += size;
     }
     if (!wanted) s.dropped++;

@@ -79,8 +79,8 @@ Status Volume::prepare(const VolumeOptions& options) {
   folder.directory = options.cache_directory;
   const TimeNs timeout_ns = std::min(options.timeout_ns, kDiskTimeout);
   Status prepared = data::DiskCache::prepare(
-      folder, std::chrono::duration_cast<std::chrono::milliseconds>(
-                  std::chrono::nanoseconds(timeout_ns)));
+      folder,
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::nanoseconds(timeout_ns)));
   if (!prepared.ok()) return std::move(prepared).error().with_context("option cache_dir");
   return {};
 }
