@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds and runs the benchmarks; tables to the terminal, JSON to build-bench/results/.
-#   benchmarks/run.sh [read|metadata|directory|stream|frames|s3|fuse|hot_directory ...]
+#   benchmarks/run.sh [NAME ...], of: read disk_cache metadata directory stream frames s3 fuse
+#   hot_directory
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests/install.sh build
@@ -12,7 +13,7 @@ if ! { cmake -G Ninja -S . -B build-bench "${launcher[@]}" -DSKERRY_TESTS=OFF \
   exit 1
 fi
 mkdir -p build-bench/results
-for name in "${@:-read metadata directory stream frames s3 fuse hot_directory}"; do
+for name in "${@:-read disk_cache metadata directory stream frames s3 fuse hot_directory}"; do
   for one in $name; do
     if [ "$one" = fuse ]; then
       command -v fio >/dev/null || apt-get install -y -qq fio >/dev/null

@@ -198,6 +198,15 @@ SKERRY_API int skerry_rotate_key(const char* url, const char* const* options);
 /** Opens a volume. `options` as for skerry_format; keys:
  *   encryption_key=SOURCE  where the key of an encrypted volume is, as in skerry_format
  *   cache_size=SIZE      memory for data read (default 256M, shared by all files of the volume)
+ *   cache_dir=DIR        a folder on the host's disk, an absolute path, that keeps what was read and
+ *                        written for this and other processes, volumes and runs, so that it is not
+ *                        fetched again (default empty: none). Made, for its owner alone, where
+ *                        there is none. Every byte read from it is checked; what is wrong with it
+ *                        or its disk later is no error, only slower: see the counters disk_cache_...
+ *                        An encrypted volume's data lies there in plain.
+ *   cache_dir_size=SIZE  what the folder may hold, of all that use it (default 10G, at least 256M);
+ *                        what was not read for longest goes first. A tenth of the disk, 1G at most,
+ *                        is left free.
  *   write_buffer=SIZE    memory for data written and not yet stored (default 64M)
  *   readahead=SIZE       largest readahead of a sequential reader (default 16M, 0: none)
  *   io_threads=N         threads for object requests (default 8; started on first use)
@@ -232,7 +241,9 @@ SKERRY_API int skerry_rotate_key(const char* url, const char* const* options);
  *   request_timeout=DURATION
  *                        of a request to S3 as a whole (default: none but the call's)
  * @return 0; -ENOENT (no volume there), -EINVAL, -ENOTSUP (newer format or unknown scheme),
- * -ENOKEY (it is encrypted and no key is given), -EKEYREJECTED (another key), -EACCES, -EIO. */
+ * -ENOKEY (it is encrypted and no key is given), -EKEYREJECTED (another key), -EACCES, -EIO,
+ * -ENOTDIR (cache_dir), or another error of making cache_dir; -ETIMEDOUT where its disk does not
+ * answer. */
 SKERRY_API int skerry_volume_open(const char* url, const char* const* options,
                                   skerry_volume** volume);
 

@@ -202,6 +202,8 @@ int skerry_volume_open(const char* url, const char* const* options, skerry_volum
     watch_forks();
     auto parsed = vfs::parse_volume_options(options);
     if (!parsed.ok()) return fail(parsed.error(), kCall, without_secrets(url).c_str());
+    Status prepared = vfs::Volume::prepare(*parsed);
+    if (!prepared.ok()) return fail(prepared.error(), kCall, without_secrets(url).c_str());
     auto shell = std::make_unique<skerry_volume>(url, *parsed, process_credentials());
     auto state = build_volume(*shell);
     if (!state.ok()) return fail(state.error(), kCall, without_secrets(url).c_str());

@@ -1,6 +1,7 @@
 #include "data/block_reader.h"
 
 #include <algorithm>
+#include <bit>
 #include <memory>
 #include <tuple>
 
@@ -51,7 +52,7 @@ Status BlockStore::Reader::want(const meta::Extent& extent, uint64_t slice_offse
 }
 
 Status BlockStore::Reader::fetch(Claiming claiming) {
-  std::vector<Request> requests = merge(plan(claiming));
+  std::vector<Request> requests = merge(take_from_disk(plan(claiming)));
   std::vector<Status> outcomes(requests.size());
   if (requests.size() > 1 && store_.objects_.capabilities().gets_together)
     fetch_together(requests, outcomes);
@@ -134,6 +135,76 @@ std::vector<PageRange> BlockStore::Reader::pages_wanted(const std::vector<Wanted
   uint64_t whole = pages_of(sorted[first]->extent->slice_length);
   if (count * 4 >= whole * 3) ranges = {{0, whole}};
   return ranges;
+}
+
+std::vector<BlockStore::Reader::Piece> BlockStore::Reader::take_from_disk(
+    std::vector<Piece> pieces) {
+  if (store_.disk_ == nullptr || !fill_cache_ || pieces.empty()) return pieces;
+  std::vector<DiskCache::Part> parts;
+  for (size_t i = 0; i < pieces.size(); i++) {
+    const PageRange pages = pieces[i].pages;
+    for (uint64_t page = pages.begin; page < pages.end;) {
+      DiskCache::Part& part = parts.emplace_back();
+      part.key = segment_of(*pieces[i].extent, page);
+      part.tag = i;
+      const uint64_t first = part.key.first_page();
+      const uint64_t end = std::min(first + kSegmentPages, pages.end);
+      part.wanted = page_mask(page - first, end - first);
+      page = end;
+    }
+  }
+  std::vector<std::vector<PageRange>> had(pieces.size());
+  store_.disk_->look_up(std::move(parts), [&](const DiskCache::Part& part) {
+    const std::vector<PageRange> ranges = accept_from_disk(pieces[part.tag], part);
+    had[part.tag].insert(had[part.tag].end(), ranges.begin(), ranges.end());
+  });
+  std::vector<Piece> left;
+  for (size_t i = 0; i < pieces.size(); i++) leave(pieces[i], std::move(had[i]), &left);
+  return left;
+}
+
+std::vector<PageRange> BlockStore::Reader::accept_from_disk(const Piece& piece,
+                                                            const DiskCache::Part& part) {
+  std::vector<PageRange> passed;
+  ByteView framed = part.framed;
+  for (PageMask rest = part.found; rest != 0;) {
+    const auto begin = static_cast<uint64_t>(std::countr_zero(rest));
+    const auto end = begin + static_cast<uint64_t>(std::countr_one(rest >> begin));
+    const PageMask run = page_mask(begin, end);
+    rest &= ~run;
+    Piece held = piece;
+    held.pages = {part.key.first_page() + begin, part.key.first_page() + end};
+    const uint64_t size = part.key.framed_bytes(run);
+    const Result<PageBytes> payload =
+        check_pages(piece.extent->crc, held.pages.begin, framed.first(size), held.payload_bytes());
+    if (!payload.ok()) {
+      store_.disk_->remove_bad(part.key);
+      break;
+    }
+    deliver(held, *payload);
+    passed.push_back(held.pages);
+    framed = framed.subspan(size);
+  }
+  return passed;
+}
+
+void BlockStore::Reader::leave(const Piece& piece, std::vector<PageRange> had,
+                               std::vector<Piece>* left) {
+  std::sort(had.begin(), had.end(), [](PageRange a, PageRange b) { return a.begin < b.begin; });
+  had.push_back({piece.pages.end, piece.pages.end});
+  unsigned parts = 0;
+  Piece rest = piece;
+  for (const PageRange range : had) {
+    rest.pages.end = range.begin;
+    if (rest.pages.begin < rest.pages.end) {
+      left->push_back(rest);
+      parts++;
+    }
+    rest.pages.begin = range.end;
+  }
+  if (piece.flight == nullptr) return;
+  if (parts == 0) return store_.flights_->land(piece.flight);
+  if (parts > 1) store_.flights_->split(piece.flight, parts);
 }
 
 /// `pieces` are in the order of objects and of places in them.
@@ -263,6 +334,10 @@ Status BlockStore::Reader::accept(const Piece& piece, MutableBytes framed, const
   }
   if (!payload.ok()) return std::move(payload).error();
   deliver(piece, *payload);
+  if (store_.disk_ != nullptr && fill_cache_) {
+    const ByteView pages = framed;
+    store_.disk_->offer(*piece.extent, piece.pages.begin, {&pages, 1});
+  }
   return {};
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "data/block_store.h"
+#include "data/disk_cache.h"
 #include "data/flights.h"
 #include "io/op_context.h"
 
@@ -67,6 +68,12 @@ struct BlockStore::Reader {
   std::vector<Piece> plan(Claiming claiming);
   static std::vector<PageRange> pages_wanted(const std::vector<Wanted*>& sorted, size_t first,
                                              size_t end);
+  /// Delivers what the disk cache has of the pieces; what it lacks is left.
+  std::vector<Piece> take_from_disk(std::vector<Piece> pieces);
+  /// The ranges of pages that passed their checks.
+  std::vector<PageRange> accept_from_disk(const Piece& piece, const DiskCache::Part& part);
+  /// Adds to `*left` what is missing of the piece beside `had`.
+  void leave(const Piece& piece, std::vector<PageRange> had, std::vector<Piece>* left);
   static std::vector<Request> merge(std::vector<Piece> pieces);
   Status fetch_request(const Request& request);
   /// All requests under way at once, where the store can; each is checked while others arrive.

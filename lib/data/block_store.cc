@@ -26,6 +26,7 @@ BlockStore::BlockStore(meta::Meta& meta, ObjectStore& objects, Executor& executo
       executor_(executor),
       options_(options),
       cache_(options.cache_bytes),
+      disk_(options.disk_cache ? std::make_unique<DiskCache>(*options.disk_cache) : nullptr),
       tally_(std::make_unique<Tally>()),
       flights_(std::make_unique<Flights>()),
       packer_(std::make_unique<Packer>(*this)),
@@ -33,7 +34,11 @@ BlockStore::BlockStore(meta::Meta& meta, ObjectStore& objects, Executor& executo
 
 BlockStore::~BlockStore() { prefetches_->wait_until_idle(); }
 
-BlockCounters BlockStore::counters() const { return tally_->sum(); }
+BlockCounters BlockStore::counters() const {
+  BlockCounters counters = tally_->sum();
+  if (disk_ != nullptr) counters.disk = disk_->counters();
+  return counters;
+}
 
 // ---- reading
 
@@ -123,6 +128,7 @@ Result<std::vector<meta::Extent>> BlockStore::upload(
         cache_.fill(key_of(extents[i]), extents[i].slice_length, page, part);
         page += part.size() / kPageBytes;
       }
+      if (disk_ != nullptr) disk_->offer(extents[i], 0, framed[i].pieces);
     }
   }
   return extents;

@@ -1,5 +1,5 @@
-// BlockStore: slices in, slices out. Sits on the object store, the memory cache and the page
-// checks; knows nothing of files.
+// BlockStore: slices in, slices out. Sits on the object store, the caches in memory and on disk and
+// the page checks; knows nothing of files.
 //
 // Reading never returns a byte that was not checked. A mismatch is read again once from the store
 // (a bad transfer), then is EIO with a sentence naming the object, and counted. One request a slice
@@ -8,11 +8,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/result.h"
 #include "data/block_cache.h"
 #include "data/block_format.h"
+#include "data/disk_cache.h"
 #include "data/scratch_buffers.h"
 #include "io/executor.h"
 #include "io/op_context.h"
@@ -24,7 +26,8 @@ namespace skerry::data {
 struct BlockStoreOptions {
   uint64_t cache_bytes = 256u << 20;
   uint32_t block_bytes = 4u << 20;
-  bool cache_writes = true;  // what was written is kept in the cache, as it is likely read soon
+  bool cache_writes = true;  // what was written is kept in the caches, as it is likely read soon
+  std::optional<DiskCacheOptions> disk_cache;
 };
 
 /// Counters, monotonic: what they were at one moment. (Object requests are counted by the
@@ -34,6 +37,7 @@ struct BlockCounters {
   uint64_t bytes_wanted = 0, bytes_fetched = 0;  // wanted: of reads that the cache could not serve
   uint64_t checksum_errors = 0;                  // every mismatch or truncation seen
   uint64_t slices_stored = 0, packs_stored = 0, packed_slices = 0;
+  DiskCacheCounters disk;
 };
 
 /// One piece of one stored slice to be read.
@@ -47,7 +51,7 @@ class BlockStore {
  public:
   /// All references outlive the store.
   BlockStore(meta::Meta& meta, ObjectStore& objects, Executor& executor, BlockStoreOptions options);
-  /// Waits for prefetches under way.
+  /// Waits for prefetches under way, and until the disk cache has what it was offered.
   ~BlockStore();
   BlockStore(const BlockStore&) = delete;
   BlockStore& operator=(const BlockStore&) = delete;
@@ -55,12 +59,13 @@ class BlockStore {
   // ---- reading
   /// Copies from the cache if every page wanted is there: the fast path, no lock, no allocation.
   bool read_cached(const meta::Extent& extent, uint64_t slice_offset, MutableBytes out) noexcept;
-  /// Fetches what the cache lacks (the pages wanted; the whole slice where 3/4 of it is), caches
-  /// it, copies. Neighbouring ranges of one object are fetched in one request when the gap is at
-  /// most 64 KiB; different ones all at once where the store can, else in parallel on the executor,
-  /// the caller fetching too. Pages that another thread is fetching are waited for; if that fails
-  /// the caller fetches them itself. ENOENT where an object is gone (the caller's extents may be
-  /// old), EIO where it is damaged. The caller holds an EpochGuard.
+  /// Fetches what the cache lacks (the pages wanted; the whole slice where 3/4 of it is), from the
+  /// disk cache or the object store, caches it, copies. Neighbouring ranges of one object are
+  /// fetched in one request when the gap is at most 64 KiB; different ones all at once where the
+  /// store can, else in parallel on the executor, the caller fetching too. Pages that another
+  /// thread is fetching are waited for; if that fails the caller fetches them itself. ENOENT where
+  /// an object is gone (the caller's extents may be old), EIO where it is damaged. The caller holds
+  /// an EpochGuard.
   Status read(const OpContext& ctx, std::vector<SliceRead>& reads);
   /// Brings pages into the cache in the background (the whole slice where 3/4 of it is wanted);
   /// errors are dropped, and so is the call if too many are waiting. It goes on when the call's
@@ -119,6 +124,7 @@ class BlockStore {
   Executor& executor_;
   const BlockStoreOptions options_;
   BlockCache cache_;
+  std::unique_ptr<DiskCache> disk_;  // null: there is none
   ScratchBuffers scratch_;
   std::unique_ptr<Tally> tally_;
   std::unique_ptr<Flights> flights_;

@@ -44,9 +44,15 @@ void BlockStore::Flights::claim(BlockCache& cache, const SliceKey& key,
   }
 }
 
+void BlockStore::Flights::split(const FlightPtr& flight, unsigned parts) {
+  std::lock_guard lock(table_.get().mutex);
+  flight->parts = parts;
+}
+
 void BlockStore::Flights::land(const FlightPtr& flight) {
   Table& table = table_.get();
   std::lock_guard lock(table.mutex);
+  if (--flight->parts > 0) return;
   auto [first, last] = table.flights.equal_range({flight->key.object, flight->key.offset});
   auto mine = std::find_if(first, last, [&](const auto& entry) { return entry.second == flight; });
   if (mine != last) table.flights.erase(mine);

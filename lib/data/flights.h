@@ -28,7 +28,8 @@ struct BlockStore::Flights {
     SliceKey key;
     PageRange pages;
     std::condition_variable landed;
-    bool done = false;  // guarded by the table's mutex
+    unsigned parts = 1;  // that are yet to land; guarded by the table's mutex, as is `done`
+    bool done = false;
   };
   using FlightPtr = std::shared_ptr<Flight>;  // shared by who fetches and who waits
 
@@ -41,7 +42,10 @@ struct BlockStore::Flights {
   /// the caller's.
   void claim(BlockCache& cache, const SliceKey& key, const std::vector<PageRange>& wanted,
              Claims* claims);
-  /// Ends a flight, whatever became of it; its pages are in the cache if all went well. Once.
+  /// The flight is over when land() was called so many times. Before the first of them.
+  void split(const FlightPtr& flight, unsigned parts);
+  /// Ends a flight, or one part of it, whatever became of it; its pages are in the cache if all
+  /// went well. Once, or once a part.
   void land(const FlightPtr& flight);
   /// Waits until it has landed, or for the context.
   Status wait(const OpContext& ctx, const FlightPtr& flight);

@@ -12,6 +12,8 @@ namespace {
 
 constexpr size_t kMaxOptions = 64;
 constexpr size_t kMaxOptionBytes = 4096;
+// Less would leave each of the cache's 256 folders too few pieces to choose from.
+constexpr uint64_t kLeastDiskCache = uint64_t{256} << 20;
 constexpr TimeNs kLeastExpiry = 5'000'000'000;
 constexpr TimeNs kLongestLease = TimeNs{3600} * 1'000'000'000;
 constexpr TimeNs kMostExpiry = TimeNs{86400} * 1'000'000'000;
@@ -39,6 +41,17 @@ std::function<Status(std::string_view)> size_between(uint64_t least, uint64_t mo
                                " and " + std::to_string(most));
     }
     *out = static_cast<T>(size);
+    return {};
+  };
+}
+
+/// Or nothing.
+std::function<Status(std::string_view)> absolute_path(std::string* out) {
+  return [=](std::string_view text) -> Status {
+    if (!text.empty() && text[0] != '/') {
+      return Error(EINVAL, "\"" + std::string(text) + "\" is not an absolute path");
+    }
+    *out = text;
     return {};
   };
 }
@@ -245,6 +258,9 @@ Result<VolumeOptions> parse_volume_options(const char* const* options) {
       options,
       {
           {"cache_size", size_between(0, kMostMemory, &out.cache_bytes)},
+          {"cache_dir", absolute_path(&out.cache_directory)},
+          {"cache_dir_size",
+           size_between(kLeastDiskCache, uint64_t{1} << 50, &out.cache_directory_bytes)},
           {"write_buffer", size_between(1u << 20, kMostMemory, &out.write_buffer_bytes)},
           {"readahead", size_between(0, uint64_t{1} << 30, &out.readahead_bytes)},
           {"io_threads", size_between(1, 256, &out.io_threads)},

@@ -42,6 +42,8 @@ struct RotationOptions {
 
 struct VolumeOptions {
   uint64_t cache_bytes = 256u << 20;
+  std::string cache_directory;  // empty: no disk cache
+  uint64_t cache_directory_bytes = uint64_t{10} << 30;
   uint64_t write_buffer_bytes = 64u << 20;
   uint64_t readahead_bytes = 16u << 20;
   uint32_t io_threads = 8;  // 0 (not as an option's text): tasks run in their submitter's thread

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <utility>
 
 #include "base/log.h"
@@ -15,6 +16,7 @@ namespace skerry::vfs {
 namespace {
 
 constexpr TimeNs kHeartbeatDue = 5'000'000'000;
+constexpr TimeNs kDiskTimeout = 10'000'000'000;  // of the disk cache's folder
 constexpr TimeNs kHeartbeatTimeout = 10'000'000'000;
 
 uint64_t next_serial() {
@@ -71,6 +73,18 @@ Volume::Volume(Parts parts, const VolumeOptions& options)
       executor_(make_executor("skerry-io", options.io_threads)),
       queue_executor_(make_executor("skerry-queue", options.io_threads)) {}
 
+Status Volume::prepare(const VolumeOptions& options) {
+  if (options.cache_directory.empty()) return {};
+  data::CacheFolderOptions folder;
+  folder.directory = options.cache_directory;
+  const TimeNs timeout_ns = std::min(options.timeout_ns, kDiskTimeout);
+  Status prepared = data::DiskCache::prepare(
+      folder,
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::nanoseconds(timeout_ns)));
+  if (!prepared.ok()) return std::move(prepared).error().with_context("option cache_dir");
+  return {};
+}
+
 Result<std::unique_ptr<Volume>> Volume::open(const OpContext& ctx, Parts parts,
                                              const VolumeOptions& options) {
   std::unique_ptr<Volume> volume(new Volume(std::move(parts), options));
@@ -95,6 +109,16 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpContext& ctx, Parts parts,
   data::BlockStoreOptions block_options;
   block_options.cache_bytes = options.cache_bytes;
   block_options.block_bytes = given.format.block_bytes;
+  if (!options.cache_directory.empty()) {
+    if (!data::valid_volume_name(given.format.uuid)) {
+      return Error(EINVAL, "the volume's uuid \"" + given.format.uuid +
+                               "\" can name no files; open it without cache_dir");
+    }
+    data::CacheFolderOptions& folder = block_options.disk_cache.emplace().folder;
+    folder.directory = options.cache_directory;
+    folder.volume = given.format.uuid;
+    folder.size_bytes = options.cache_directory_bytes;
+  }
   volume->blocks_ = std::make_unique<data::BlockStore>(*volume->meta_, *volume->objects_,
                                                        *volume->executor_, block_options);
   data::FileStoreOptions file_options;

@@ -57,6 +57,9 @@ class Volume {
     Clock* clock = nullptr;
     Random* random = nullptr;
   };
+  /// What is done once, where a program opens the volume, and not again in its forked children: the
+  /// folder of the disk cache is made. An error that names it where it can not be used.
+  static Status prepare(const VolumeOptions& options);
   /// Registers a session and, unless options.background is off, starts the background thread.
   static Result<std::unique_ptr<Volume>> open(const OpContext& ctx, Parts parts,
                                               const VolumeOptions& options);

@@ -112,3 +112,13 @@ def two(url, mounted):
     """Two mounts that show each other's names and attributes at once."""
     options = AT_ONCE if url.startswith("sqlite:") else f"{AT_ONCE},consistency=strict"
     return mounted(options), mounted(options)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """16 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)

@@ -25,16 +25,6 @@ def objects(folder):
                   and "chunks" in path.parts)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """16 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 @pytest.mark.format("--session-expiry", "5s")
 def test_an_unlinked_file_of_a_killed_mount(doomed, mounted, tmp_path):
     """Row 2: it works until the last close, and its space comes back when the session is over."""

@@ -81,8 +81,9 @@ def _reopen(url: str, arguments: Dict[str, Any]) -> "Volume":
 class Volume(Administration):
     """An opened volume. Any thread may call it; a forked child may go on with it.
 
-    Options are those of the C function (cache_size="1G", write_buffer, readahead, io_threads,
-    timeout="30s", read_only=True, durable, background, metadata_cache, encryption_key).
+    Options are those of the C function (cache_size="1G", cache_dir="/var/cache/skerry",
+    cache_dir_size, write_buffer, readahead, io_threads, timeout="30s", read_only=True, durable,
+    background, metadata_cache, encryption_key).
 
     uid, gid, groups and umask say who asks; what is not given is the process's effective user,
     group and groups. The process's umask is NOT read: without `umask` a new file has all of its
