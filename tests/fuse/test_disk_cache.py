@@ -43,7 +43,7 @@ def test_a_full_cache_disk_is_no_error(url, mounted, tmp_path, small_disk):
     mount = mounted(options)
     held = workload(mount, 1)
     assert mount.stats()["disk_cache_filled_bytes"] > 0
-    with open(small_disk / "ballast", "wb") as file, pytest.raises(OSError):
+    with open(small_disk / "ballast", "wb", buffering=0) as file, pytest.raises(OSError):
         while True:
             file.write(bytes(4096))
             file.flush()
