@@ -198,12 +198,12 @@ SKERRY_API int skerry_rotate_key(const char* url, const char* const* options);
 /** Opens a volume. `options` as for skerry_format; keys:
  *   encryption_key=SOURCE  where the key of an encrypted volume is, as in skerry_format
  *   cache_size=SIZE      memory for data read (default 256M, shared by all files of the volume)
- *   cache_dir=DIR        a folder on the host's disk, an absolute path, that keeps what was read and
- *                        written for this and other processes, volumes and runs, so that it is not
- *                        fetched again (default empty: none). Made, for its owner alone, where
+ *   cache_dir=DIR        a folder on the host's disk, an absolute path, that keeps what was read
+ *                        and written for this and other processes, volumes and runs, so that it is
+ *                        not fetched again (default empty: none). Made, for its owner alone, where
  *                        there is none. Every byte read from it is checked; what is wrong with it
- *                        or its disk later is no error, only slower: see the counters disk_cache_...
- *                        An encrypted volume's data lies there in plain.
+ *                        or its disk later is no error, only slower: see the counters
+ *                        disk_cache_... An encrypted volume's data lies there in plain.
  *   cache_dir_size=SIZE  what the folder may hold, of all that use it (default 10G, at least 256M);
  *                        what was not read for longest goes first. A tenth of the disk, 1G at most,
  *                        is left free.
