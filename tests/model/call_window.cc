@@ -506,10 +506,14 @@ void CallWindow::evaluate(const NamespaceModel& model) {
             verdict.deny(EACCES);
           }
           take(verdict, {});
+          if (dir != nullptr && dir->is_dir()) unnamed_in_.insert(ino);
         } else {
           take(judge_add(model, at), {});
         }
         if (dir != nullptr) note_parent(*dir);
+      }
+      for (Ino ino : unnamed_in_) {
+        if (const ModelInode* dir = model.find(ino)) note_parent(*dir);
       }
       return;
     case Op::kUnlink:

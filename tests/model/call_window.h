@@ -136,6 +136,7 @@ class CallWindow {
   std::set<Ino> committed_inos_;
   /// (gid, setgid bit, default ACL) of what a new file's directory has been meanwhile
   std::set<std::tuple<uint32_t, uint32_t, std::string>> new_parents_;
+  std::set<Ino> unnamed_in_;  // directories for a file without a name, wherever they are by now
   std::optional<ModelInode> expected_;  // attributes after an own chmod or chown
   Ino expected_ino_ = 0;
   // kList
