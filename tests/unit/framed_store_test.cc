@@ -124,6 +124,101 @@ TEST_CASE("framed store: a range costs its frames, a header once", "[object][fra
   CHECK(f.counting->counters().gets - after.gets == 1);
 }
 
+namespace {
+
+/// A store that has many ranges under way at once.
+class TogetherStore final : public ObjectStore {
+ public:
+  explicit TogetherStore(std::shared_ptr<ObjectStore> base) : base_(std::move(base)) {}
+  ObjectCapabilities capabilities() const override {
+    ObjectCapabilities capabilities = base_->capabilities();
+    capabilities.gets_together = true;
+    return capabilities;
+  }
+  Status get(const OpContext& ctx, std::string_view key, uint64_t offset,
+             MutableBytes out) override {
+    ++alone;
+    return base_->get(ctx, key, offset, out);
+  }
+  void get_many(const OpContext& ctx, std::span<ObjectRange> ranges,
+                const RangeDone& done) override {
+    ++rounds;
+    base_->get_many(ctx, ranges, done);
+  }
+  std::string describe() const override { return base_->describe(); }
+  Status put(const OpContext& ctx, std::string_view key, const std::vector<ByteView>& pieces,
+             const PutOptions& options) override {
+    return base_->put(ctx, key, pieces, options);
+  }
+  Result<ObjectInfo> head(const OpContext& ctx, std::string_view key) override {
+    return base_->head(ctx, key);
+  }
+  Status remove(const OpContext& ctx, std::string_view key) override {
+    return base_->remove(ctx, key);
+  }
+  Result<std::vector<DeleteOutcome>> remove_batch(const OpContext& ctx,
+                                                  const std::vector<std::string>& keys) override {
+    return base_->remove_batch(ctx, keys);
+  }
+  Result<ObjectPage> list(const OpContext& ctx, std::string_view prefix,
+                          std::string_view start_after, uint32_t limit) override {
+    return base_->list(ctx, prefix, start_after, limit);
+  }
+  Result<std::string> start_upload(const OpContext&, std::string_view, const PutOptions&) override {
+    return Error(ENOTSUP);
+  }
+  Result<UploadedPart> put_part(const OpContext&, std::string_view, std::string_view, uint32_t,
+                                ByteView) override {
+    return Error(ENOTSUP);
+  }
+  Status complete_upload(const OpContext&, std::string_view, std::string_view,
+                         const std::vector<UploadedPart>&) override {
+    return Error(ENOTSUP);
+  }
+  Status abort_upload(const OpContext&, std::string_view, std::string_view) override {
+    return Error(ENOTSUP);
+  }
+
+  int rounds = 0, alone = 0;
+
+ private:
+  const std::shared_ptr<ObjectStore> base_;
+};
+
+}  // namespace
+
+TEST_CASE("framed store: ranges asked for together are under way together", "[object][framed]") {
+  Framed f;
+  std::vector<std::string> contents;
+  const auto writer = f.client(true);
+  for (size_t i = 0; i < 4; ++i) {  // of one header's unit, and of several
+    contents.push_back(sample(i % 2 == 0 ? 10'000 : 100 * kFrame + 17, i));
+    f.put(*writer, "o" + std::to_string(i), contents.back());
+  }
+  auto together = std::make_shared<TogetherStore>(f.counting);
+  FramedOptions options;
+  options.frame_bytes = kFrame;
+  options.keys = f.keys;
+  FramedObjectStore reader(
+      together, [](std::string_view) { return StoredAs::kEncrypted; }, options);
+  std::vector<std::string> got(contents.size());
+  auto read_all = [&] {
+    std::vector<ObjectRange> ranges;
+    for (size_t i = 0; i < got.size(); ++i) {
+      got[i].assign(contents[i].size() - 100, '\0');
+      ranges.push_back(
+          {"o" + std::to_string(i), 100, std::as_writable_bytes(std::span(got[i])), {}});
+    }
+    reader.get_many(f.ctx, ranges, [&](size_t i) { CHECK(ranges[i].result.ok()); });
+    for (size_t i = 0; i < got.size(); ++i) CHECK(got[i] == contents[i].substr(100));
+  };
+  read_all();
+  CHECK(together->rounds == 3);  // headers, the rest of long ones, what was asked for
+  read_all();
+  CHECK(together->rounds == 4);
+  CHECK(together->alone == 0);
+}
+
 TEST_CASE("framed store: nothing of the data is in an encrypted object", "[object][framed]") {
   Framed f;
   const std::string secret = "the quick brown fox";

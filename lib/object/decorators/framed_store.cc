@@ -13,6 +13,9 @@ namespace {
 /// What is fetched at once stays in the processor's second cache until it is unpacked.
 constexpr uint64_t kStepBytes = 256u << 10;
 
+/// Of several headers fetched together; a longer one is fetched alone, whatever it says of itself.
+constexpr size_t kMostHeaderBytes = 64u << 10;
+
 std::string named(std::string_view key) { return "object " + std::string(key); }
 
 /// The store said EINVAL: it has less than it should.
@@ -472,25 +475,44 @@ class FramedObjectStore::ReadTogether {
   };
 
   void find_headers() {
-    std::vector<ObjectRange> wanted;
-    std::vector<Buffer> buffers;
+    std::vector<ObjectRange> begins;
+    std::vector<std::vector<std::byte>> headers;
     for (const ObjectRange& range : ranges_) {
       if (store_.stored_as_(range.key) == StoredAs::kPlain || known_.contains(range.key)) continue;
       KnownPtr& known = known_[range.key];
       known = store_.headers_->find(range.key);
       if (known != nullptr) continue;
-      buffers.emplace_back(FrameHeader::kUnitBytes);
-      wanted.push_back({range.key, 0, buffers.back().bytes(), {}});
+      headers.emplace_back(FrameHeader::kUnitBytes);
+      begins.push_back({range.key, 0, headers.back(), {}});
     }
-    if (wanted.empty()) return;
-    store_.base_->get_many(ctx_, wanted, [&](size_t w) {
-      const ObjectRange& header = wanted[w];
-      if (!header.result.ok()) return;
-      auto known = store_.understand(header.key, header.out);
-      if (!known.ok()) return;
-      store_.headers_->keep(header.key, *known);
-      known_[header.key] = *known;
+    if (begins.empty()) return;
+    std::vector<size_t> longer;  // headers of large objects, which their first bytes tell
+    store_.base_->get_many(ctx_, begins, [&](size_t h) {
+      if (!begins[h].result.ok()) return;
+      const Result<size_t> size = frame_header_size(headers[h]);
+      if (!size.ok() || *size > kMostHeaderBytes) return;
+      if (*size == headers[h].size()) return remember(begins[h].key, headers[h]);
+      headers[h].resize(*size);
+      longer.push_back(h);
     });
+    std::vector<ObjectRange> rests;
+    for (size_t h : longer) {
+      rests.push_back({begins[h].key,
+                       FrameHeader::kUnitBytes,
+                       MutableBytes(headers[h]).subspan(FrameHeader::kUnitBytes),
+                       {}});
+    }
+    if (rests.empty()) return;
+    store_.base_->get_many(ctx_, rests, [&](size_t r) {
+      if (rests[r].result.ok()) remember(rests[r].key, headers[longer[r]]);
+    });
+  }
+
+  void remember(const std::string& key, ByteView header) {
+    auto known = store_.understand(key, header);
+    if (!known.ok()) return;
+    store_.headers_->keep(key, *known);
+    known_[key] = *known;
   }
 
   void plan(size_t i, std::vector<ObjectRange>* fetched, std::vector<Part>* parts) {
