@@ -356,6 +356,48 @@ TEST_CASE("postgres: what cannot be opened is refused with a sentence", "[meta][
   CHECK(has(created.error().message(), "GRANT CREATE"));
 }
 
+TEST_CASE("postgres: a file that comes after the locks and is gone again is not moved",
+          "[meta][postgres]") {
+  World w;
+  const auto apply = [&](std::vector<Mutation> mutations) {
+    auto result = w.direct->commit(context(), w.request({}, std::move(mutations)));
+    REQUIRE(result.ok());
+    REQUIRE(result->applied);
+  };
+  const auto wait_for_a_waiter = [] {
+    const char* waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type='Lock' AND query LIKE "
+        "'%commit_1%'";
+    while (postgres_run(waiting)[0] != "1") std::this_thread::yield();
+  };
+  std::optional<Key> target;
+  SECTION("to another name") { target = entry_key(1, "b"); }
+  SECTION("away") {}
+  apply({Put{DirStatRecord{1, 0, 1, 0, 0}}, Put{UsageRecord{0, 7, 0, 0}}});
+
+  // The file is looked for first, for its lock; then the move waits for this one.
+  PostgresSession blocker, other;
+  blocker.run("BEGIN; SELECT 1 FROM " + w.schema + ".usage WHERE client=7 FOR UPDATE");
+  std::optional<Result<CommitResult>> moved;
+  std::thread mover([&] {
+    moved = w.behind->commit(context(),
+                             w.request({}, {MoveFile{entry_key(1, "a"), target, false, 99, 7, {}},
+                                            AddDirStat{1, 0, 99, 0, 0}}));
+  });
+  wait_for_a_waiter();
+  apply({Put{file_entry(1, "a", 10)}});
+  other.run("BEGIN; DELETE FROM " + w.schema + ".entry WHERE name='a'");
+  blocker.run("COMMIT");
+  wait_for_a_waiter();  // for the file's row
+  other.run("COMMIT");
+  mover.join();
+  REQUIRE(moved->ok());
+  CHECK_FALSE((*moved)->applied);
+  CHECK((*moved)->failed_mutation == 0);
+  CHECK(postgres_run("SELECT mtime FROM " + w.schema + ".dirstat WHERE ino=1")[0] == "1");
+  CHECK(postgres_run("SELECT count(*) FROM " + w.schema + ".entry")[0] == "0");
+}
+
 TEST_CASE("postgres: a volume of an earlier layout is brought up to date", "[meta][postgres]") {
   const std::string schema = "old_layout";
   postgres_run("DROP SCHEMA IF EXISTS " + schema + " CASCADE");

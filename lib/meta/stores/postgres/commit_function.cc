@@ -420,11 +420,14 @@ std::string orphan_file(const std::string& condition) {
          "] INTO v_list FROM made m;\n";
 }
 
-/// MoveFile. The rows are locked, so what is looked at stays.
+/// MoveFile. Rows that were there when it was the time to lock are locked, and stay; one that came
+/// later may be gone again when it is to be moved, which is a conflict as well.
 std::string move_step() {
   const std::string conflict = "IF v_written THEN " +
                                postgres::conflict(kMutationConflict, "n[i+1]") +
                                " END IF;\n  r_status := 3; r_failed := n[i+1];\n  EXIT;\n";
+  const std::string gone =
+      "  IF NOT FOUND THEN " + postgres::conflict(kMutationConflict, "n[i+1]") + " END IF;\n";
   const std::string usage =
       "INSERT INTO @.usage(scope,client,bytes,inodes) VALUES(0,n[i+6],-v_list[" +
       std::to_string(position_of("length")) +
@@ -437,7 +440,7 @@ std::string move_step() {
          to + " AND NOT (n[i+3]=2 AND (n[i+4],d[j+1])<>(n[i+2],d[j])" + movable_condition() +
          ");\n  v_held := NOT FOUND;\nEND IF;\nIF NOT v_held THEN\n  " + conflict +
          "END IF;\nv_object := 0;\nv_version := 0;\nIF n[i+3]=0 THEN\n  " + orphan_file(from) +
-         "  " + usage + "ELSE\n  IF n[i+3]=2 THEN\n    " + orphan_file(to) +
+         gone + "  " + usage + "ELSE\n  IF n[i+3]=2 THEN\n    " + orphan_file(to) +
          "    IF FOUND THEN\n      v_object := v_list[1];\n      v_version := v_list[" +
          std::to_string(position_of("version")) + "];\n      " + usage +
          "      IF n[i+7]<>0 THEN\n        UPDATE @.dirstat t SET entries=t.entries-1 WHERE "
@@ -445,8 +448,9 @@ std::string move_step() {
          postgres::conflict(kMutationConflict, "n[i+1]") +
          " END IF;\n      END IF;\n    END IF;\n  END IF;\n  UPDATE @.entry t SET "
          "parent=n[i+4],name=d[j+1],ctime=n[i+5],version=t.version+1 WHERE " +
-         from + " RETURNING ARRAY[" + column_list(attribute_columns(), "t") +
-         "] INTO v_list;\nEND IF;\nv_outcomes := v_outcomes || v_list || "
+         from + movable_condition() + " RETURNING ARRAY[" + column_list(attribute_columns(), "t") +
+         "] INTO v_list;\n" + gone +
+         "END IF;\nv_outcomes := v_outcomes || v_list || "
          "ARRAY[v_object,v_version];\nv_written := true;\ni := i + 9; j := j + 2;\n";
 }
 
