@@ -254,6 +254,7 @@ TEST_CASE("encryption: the volume's key is rotated under clients that go on",
   CHECK_FALSE(shows_a_key(keys.log, keys));
 }
 
+#if SKERRY_TEST_FORKS_WITH_THREADS
 TEST_CASE("encryption: a forked child finds the key again", "[capi][encryption]") {
   Keys keys;
   TestVolume test({keys.file}, {keys.file, "inline=0"});
@@ -265,6 +266,7 @@ TEST_CASE("encryption: a forked child finds the key again", "[capi][encryption]"
           return n == static_cast<int64_t>(data.size()) && out == data ? 0 : 1;
         }) == 0);
 }
+#endif
 
 TEST_CASE("compression: it is chosen, changed and ended for new data", "[capi][compression]") {
   TestVolume test({}, {"inline=0", "compression=zstd:3"});
