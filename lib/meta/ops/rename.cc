@@ -14,9 +14,6 @@ using internal::Wanted;
 
 namespace {
 
-// Deeper than any tree that a path can name; a longer walk up means a loop in the records.
-constexpr size_t kMaxDepth = 1 << 20;
-
 /// The directories from one up to the root. The rename serial is read first, so if a commit finds
 /// it unchanged then nobody moved any directory to another parent since.
 class Ancestry {
@@ -42,9 +39,10 @@ class Ancestry {
     return {};
   }
 
-  /// True if `ino` is `from` or lies above it. ENOENT if `from` is not in the tree any more.
+  /// True if `ino` is `from` or lies above it. ENOENT if `from` is not in the tree any more. Where
+  /// it had to read more, that is of a later moment: see unchanged().
   Result<bool> is_above(const OpContext& ctx, Ino ino, Ino from) {
-    for (size_t depth = 0; depth < kMaxDepth; ++depth) {
+    for (size_t depth = 0; depth <= parents_.size(); ++depth) {
       if (from == ino) return true;
       if (from == kRootIno) return false;
       auto it = parents_.find(from);
@@ -60,6 +58,17 @@ class Ancestry {
       from = it->second;
     }
     return Error(EIO, "the directories above form a loop");
+  }
+
+  /// Whether no directory got another parent since load(): then all that was read holds at one
+  /// moment.
+  Result<bool> unchanged(const OpContext& ctx) {
+    ReadRequest request;
+    request.keys.push_back(volume_key(kVolumeRenameSerial));
+    SKERRY_ASSIGN(ReadResult seen, meta_.store().read(ctx, request));
+    const auto& now = seen.records[0];
+    if (!now || !serial_) return now.has_value() == serial_.has_value();
+    return std::get<VolumeRecord>(*now).version == serial_->version;
   }
 
   void expect_unchanged(Change* change) const {
@@ -133,7 +142,10 @@ class Rename {
       SKERRY_TRY(std::move(decided));
       if (nothing_to_do) return {};
       Change change(meta_);
-      SKERRY_TRY(check_ancestors(&change));
+      bool moved_meanwhile = false;
+      Status outside = check_ancestors(&change, &moved_meanwhile);
+      if (moved_meanwhile) continue;
+      SKERRY_TRY(std::move(outside));
       const int empty = exchange() ? swap(&change) : move(&change);
       SKERRY_ASSIGN(CommitResult result, change.commit(ctx_));
       if (result.applied) {
@@ -188,23 +200,32 @@ class Rename {
     return {};
   }
 
-  /// A directory that gets another parent must not come to lie below itself.
-  Status check_ancestors(Change* change) {
+  /// A directory that gets another parent must not come to lie below itself. An error counts only
+  /// if no directory was moved while the ancestors were read.
+  Status check_ancestors(Change* change, bool* moved_meanwhile) {
     if (!across()) return {};
     const bool source_moves = source().attr.is_dir();
     const bool target_moves = exchange() && target()->attr.is_dir();
     if (!source_moves && !target_moves) return {};
     Ancestry ancestry(meta_);
     SKERRY_TRY(ancestry.load(ctx_, {to_.dir, from_.dir}));
-    if (source_moves) {
-      SKERRY_ASSIGN(bool inside, ancestry.is_above(ctx_, source().attr.ino, to_.dir));
-      if (inside) return Error(EINVAL, "a directory into its own subtree");
+    Status outside;
+    if (source_moves) outside = check_outside(ancestry, source().attr.ino, to_.dir);
+    if (outside.ok() && target_moves) {
+      outside = check_outside(ancestry, target()->attr.ino, from_.dir);
     }
-    if (target_moves) {
-      SKERRY_ASSIGN(bool inside, ancestry.is_above(ctx_, target()->attr.ino, from_.dir));
-      if (inside) return Error(EINVAL, "a directory into its own subtree");
+    if (outside.ok()) {
+      ancestry.expect_unchanged(change);
+      return {};
     }
-    ancestry.expect_unchanged(change);
+    SKERRY_ASSIGN(const bool unchanged, ancestry.unchanged(ctx_));
+    *moved_meanwhile = !unchanged;
+    return outside;
+  }
+
+  Status check_outside(Ancestry& ancestry, Ino moved, Ino dir) {
+    SKERRY_ASSIGN(const bool inside, ancestry.is_above(ctx_, moved, dir));
+    if (inside) return Error(EINVAL, "a directory into its own subtree");
     return {};
   }
 
